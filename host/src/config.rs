@@ -1,0 +1,417 @@
+//! What the operator's file says, and the settings the program runs on.
+//!
+//! Touches: files (reads the one it is given).
+//! Change here: when there is something new to configure. Add it to `changebus.example.toml` too; a test
+//! holds that file and these defaults against each other.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The whole configuration. Every table refuses keys it does not know.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub host: Host,
+    pub bus: Bus,
+    pub watch: Watch,
+    pub claude: Claude,
+    pub projects: BTreeMap<String, Project>,
+}
+
+/// Where this host keeps and finds things, and how much it does at once.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Host {
+    /// Event log, mirrors, workspaces, reports.
+    pub state: PathBuf,
+    /// Searched in this order; the first plugin of a name wins.
+    pub plugins: Vec<PathBuf>,
+    /// Test commands at once, over all projects.
+    pub trials_at_once: usize,
+    /// Who stands as committer and author of delivered commits.
+    pub committer_name: String,
+    pub committer_email: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    pub kind: BusKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BusKind {
+    /// The event log itself, in this process.
+    #[default]
+    Embedded,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Watch {
+    pub interval_seconds: u64,
+    /// Remotes asked at once.
+    pub at_once: usize,
+    /// A remote that has not answered by then counts as unreachable.
+    pub timeout_seconds: u64,
+}
+
+/// The model and what it may cost.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Claude {
+    pub base_url: String,
+    pub model: String,
+    pub api_key: Secret,
+    /// Sent as `anthropic-version`.
+    pub version: String,
+    pub max_output_tokens: u32,
+    pub timeout_seconds: u64,
+    /// Further tries after an error that may pass.
+    pub retries: u32,
+    pub daily_budget_usd: f64,
+    pub daily_budget_tokens: u64,
+    pub run_budget_usd: f64,
+    pub run_budget_tokens: u64,
+    /// Prices for models the built-in table does not know, or to override it.
+    pub prices: BTreeMap<String, Price>,
+}
+
+/// US dollars for a million tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub input: f64,
+    pub output: f64,
+    pub cache_write: f64,
+    pub cache_read: f64,
+}
+
+/// Where a secret comes from; never the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub enum Secret {
+    /// An environment variable of the daemon.
+    Env(String),
+    /// A systemd credential, read from `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    File(PathBuf),
+}
+
+/// One watched repository and branch.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// URL or path of the repository, as git takes it.
+    pub repo: String,
+    #[serde(default = "default_branch")]
+    pub branch: String,
+    /// Runs once in every fresh workspace, before the tests.
+    #[serde(default)]
+    pub setup: Option<String>,
+    /// Runs the tests; writes JUnit XML to `$CHANGEBUS_REPORT` if it can.
+    pub test: String,
+    #[serde(default)]
+    pub report: ReportFormat,
+    #[serde(default = "default_setup_timeout")]
+    pub setup_timeout_seconds: u64,
+    #[serde(default = "default_test_timeout")]
+    pub test_timeout_seconds: u64,
+    /// Set for `setup` and `test`; the daemon's own environment is not passed on.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Pushes that touch nothing else are ignored (globs).
+    #[serde(default)]
+    pub ignore_paths: Vec<String>,
+    #[serde(default)]
+    pub policy: Policy,
+    /// In this order; ties go to the first.
+    #[serde(default = "default_variants")]
+    pub variants: Vec<Variant>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReportFormat {
+    /// JUnit XML if the command wrote it, else libtest text if it printed that, else the exit code.
+    #[default]
+    Auto,
+    Junit,
+    Libtest,
+    ExitCode,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    pub name: String,
+    /// Name of the strategy plugin.
+    pub strategy: String,
+    #[serde(default = "empty_object")]
+    pub config: serde_json::Value,
+}
+
+/// What may become of a fix, and what it takes.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// The most ChangeBus may do by itself.
+    pub deliver: Ceiling,
+    pub merge_threshold: f64,
+    pub min_confidence: f64,
+    pub scorer: String,
+    pub scorer_config: serde_json::Value,
+    pub escalation: String,
+    pub escalation_config: serde_json::Value,
+    /// Further runs of the whole suite at a red head, to tell flaky from broken.
+    pub reruns: u32,
+    /// Further runs of the winner's trial.
+    pub repeats: u32,
+    /// Times a strategy may try a patch on the tests before it hands one in.
+    pub probes: u32,
+    /// Wall clock for one strategy, model calls and probes included.
+    pub strategy_timeout_seconds: u64,
+    /// Share of the failing tests that strategies are not shown, where there are at least four.
+    pub hold_out: f64,
+    /// Tests, test configuration, CI: a candidate that touches them goes to a human (globs, added to the
+    /// built-in ones).
+    pub test_paths: Vec<String>,
+    /// A candidate may not touch these at all (globs).
+    pub protected_paths: Vec<String>,
+    /// A candidate that touches these is security-related (globs, added to the built-in ones).
+    pub security_paths: Vec<String>,
+    /// Attempts to get a merge in before a human is asked, where others keep pushing.
+    pub merge_attempts: u32,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ceiling {
+    Human,
+    PullRequest,
+    #[default]
+    Merge,
+}
+
+fn default_branch() -> String {
+    "main".into()
+}
+fn default_setup_timeout() -> u64 {
+    900
+}
+fn default_test_timeout() -> u64 {
+    900
+}
+fn empty_object() -> serde_json::Value {
+    serde_json::json!({})
+}
+
+/// The published three: the smallest fix, the sturdy one, and the one that asks no model.
+pub fn default_variants() -> Vec<Variant> {
+    let variant = |name: &str, strategy: &str, config| Variant { name: name.into(), strategy: strategy.into(), config };
+    vec![
+        variant("A", "minimal-fix", serde_json::json!({"effort": "low", "temperature": 0.2})),
+        variant("B", "robust-refactor", serde_json::json!({"effort": "high", "temperature": 0.7})),
+        variant("C", "revert-culprit", empty_object()),
+    ]
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Host {
+            state: "/var/lib/changebus".into(),
+            plugins: vec!["/usr/lib/changebus/plugins".into(), "/etc/changebus/plugins".into()],
+            trials_at_once: 1,
+            committer_name: "ChangeBus".into(),
+            committer_email: "changebus@localhost".into(),
+        }
+    }
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Watch { interval_seconds: 30, at_once: 8, timeout_seconds: 20 }
+    }
+}
+
+impl Default for Claude {
+    fn default() -> Self {
+        Claude {
+            base_url: "https://api.anthropic.com".into(),
+            model: "claude-sonnet-5-5".into(),
+            api_key: Secret::Env("ANTHROPIC_API_KEY".into()),
+            version: "2026-10-21".into(),
+            max_output_tokens: 16_000,
+            timeout_seconds: 600,
+            retries: 2,
+            daily_budget_usd: 20.0,
+            daily_budget_tokens: 20_000_000,
+            run_budget_usd: 2.0,
+            run_budget_tokens: 2_000_000,
+            prices: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            deliver: Ceiling::Merge,
+            merge_threshold: 75.0,
+            min_confidence: 0.7,
+            scorer: "weighted".into(),
+            scorer_config: empty_object(),
+            escalation: "default".into(),
+            escalation_config: empty_object(),
+            reruns: 1,
+            repeats: 1,
+            probes: 20,
+            strategy_timeout_seconds: 1200,
+            hold_out: 0.25,
+            test_paths: vec![],
+            protected_paths: vec![],
+            security_paths: vec![],
+            merge_attempts: 3,
+        }
+    }
+}
+
+/// What is wrong with a configuration, with the file, the key and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path}: cannot be read ({source}); name the file with --config")]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    #[error("{path}: {message}")]
+    Malformed { path: PathBuf, message: String },
+    #[error("{path}: {key} = {value}: {hint}")]
+    Invalid { path: PathBuf, key: String, value: String, hint: String },
+    #[error("the secret from {from} cannot be had: {why}")]
+    NoSecret { from: String, why: String },
+}
+
+impl Config {
+    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        Config::parse(&text, path)
+    }
+
+    /// `path` only names the text in messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+        let config: Config = toml::from_str(text)
+            .map_err(|e| ConfigError::Malformed { path: path.to_owned(), message: e.to_string() })?;
+        config.validate(path)?;
+        Ok(config)
+    }
+
+    fn validate(&self, path: &Path) -> Result<(), ConfigError> {
+        let invalid = |key: String, value: String, hint: &str| ConfigError::Invalid {
+            path: path.to_owned(),
+            key,
+            value,
+            hint: hint.to_owned(),
+        };
+        if self.host.trials_at_once == 0 {
+            return Err(invalid("host.trials_at_once".into(), "0".into(), "at least 1 test command must be able to run"));
+        }
+        if self.watch.interval_seconds == 0 || self.watch.at_once == 0 {
+            return Err(invalid("watch".into(), "0".into(), "interval_seconds and at_once must be at least 1"));
+        }
+        for (name, project) in &self.projects {
+            if !is_project_name(name) {
+                let hint = "use lower-case letters, digits and dashes: the name stands in subjects, paths and branches";
+                return Err(invalid(format!("projects.{name}"), name.clone(), hint));
+            }
+            project.validate(name, &invalid)?;
+        }
+        Ok(())
+    }
+}
+
+impl Project {
+    fn validate(
+        &self,
+        name: &str,
+        invalid: &impl Fn(String, String, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        let key = |tail: &str| format!("projects.{name}.{tail}");
+        if self.test.trim().is_empty() {
+            return Err(invalid(key("test"), "\"\"".into(), "name the command that runs the tests"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        for variant in &self.variants {
+            if variant.name.is_empty() || !seen.insert(&variant.name) {
+                return Err(invalid(key("variants"), variant.name.clone(), "every variant needs a name of its own"));
+            }
+            if !variant.config.is_object() {
+                return Err(invalid(key("variants"), variant.config.to_string(), "config must be a table"));
+            }
+        }
+        if self.variants.is_empty() {
+            return Err(invalid(key("variants"), "[]".into(), "a tournament needs at least one variant"));
+        }
+        let share = |what: &str, value: f64, most: f64| {
+            if (0.0..=most).contains(&value) {
+                Ok(())
+            } else {
+                Err(invalid(key(what), value.to_string(), &format!("must be between 0 and {most}")))
+            }
+        };
+        share("policy.merge_threshold", self.policy.merge_threshold, 100.0)?;
+        share("policy.min_confidence", self.policy.min_confidence, 1.0)?;
+        share("policy.hold_out", self.policy.hold_out, 0.9)?;
+        let globs = [
+            ("ignore_paths", &self.ignore_paths),
+            ("policy.test_paths", &self.policy.test_paths),
+            ("policy.protected_paths", &self.policy.protected_paths),
+            ("policy.security_paths", &self.policy.security_paths),
+        ];
+        for (what, list) in globs {
+            for glob in list {
+                globset::Glob::new(glob).map_err(|e| invalid(key(what), glob.clone(), &e.to_string()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_project_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 64
+        && !name.starts_with('-')
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+impl std::fmt::Display for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Secret::Env(name) => write!(f, "environment variable {name}"),
+            Secret::Credential(name) => write!(f, "systemd credential {name}"),
+            Secret::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+impl Secret {
+    /// Reads the secret. The value is wrapped so that it cannot be printed by accident.
+    pub fn read(&self) -> Result<secrecy::SecretString, ConfigError> {
+        let no = |why: String| ConfigError::NoSecret { from: self.to_string(), why };
+        let text = match self {
+            Secret::Env(name) => std::env::var(name).map_err(|_| no("it is not set".into()))?,
+            Secret::Credential(name) => {
+                let dir = std::env::var_os("CREDENTIALS_DIRECTORY")
+                    .ok_or_else(|| no("CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit".into()))?;
+                std::fs::read_to_string(Path::new(&dir).join(name)).map_err(|e| no(e.to_string()))?
+            }
+            Secret::File(path) => std::fs::read_to_string(path).map_err(|e| no(e.to_string()))?,
+        };
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(no("it is empty".into()));
+        }
+        Ok(text.to_owned().into())
+    }
+}

@@ -1,0 +1,123 @@
+//! Every fact ChangeBus can state, in the past tense, and the envelope it is kept in.
+//!
+//! Touches: nothing.
+//! Change here: when something new can happen. Give it a fact, a subject below, and a place in the fold
+//! (`rules/run.rs`). Never change the meaning of a stored field: add an optional one.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+mod change;
+mod delivery;
+mod report;
+mod tournament;
+
+pub use change::*;
+pub use delivery::*;
+pub use report::*;
+pub use tournament::*;
+
+/// A fact as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Position in this host's log, from 1, without gaps.
+    pub seq: i64,
+    /// Unique everywhere (UUID v7); what consumers deduplicate by.
+    pub id: String,
+    pub at: Timestamp,
+    pub project: String,
+    /// None for what happens outside a run, such as a sighting of the watcher.
+    pub run: Option<RunId>,
+    #[serde(flatten)]
+    pub fact: Fact,
+}
+
+/// Name of a run: `<project>-<time>-<short head>`, unique on a host and fit for a branch name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub String);
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What happened. Tagged by `type` in JSON: `{"type": "tested", ...}`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum Fact {
+    /// The watcher saw something about a project that did not open a run.
+    Watched { sighting: Sighting },
+    /// Opens a run.
+    ChangeSeen { change: Change },
+    /// The suite ran (or could not) on one tree of the change.
+    Tested { role: Role, report: TestReport },
+    Triaged { triage: Triage },
+    TournamentOpened { opening: Opening },
+    /// Written before a request leaves, so that an answer lost in a crash is not paid for twice.
+    ModelAsked { variant: String, call: u32, request: ModelRequest },
+    ModelAnswered { variant: String, call: u32, answer: Result<ModelAnswer, Fault> },
+    Probed { variant: String, probe: u32, digest: String, answer: Result<ProbeReport, Fault> },
+    /// A strategy handed in a change to the tree.
+    Proposed { variant: String, candidate: Candidate },
+    /// A strategy handed in nothing that can be tried.
+    Refused { variant: String, refusal: Refusal },
+    /// One validation of one tree; candidates with the same tree share it.
+    Tried { trial: Trial },
+    Scored { scoring: Scoring },
+    /// The escalation plugin's opinion, or why there is none (which counts as `human`).
+    Advised { advice: Result<Advice, PluginFailure> },
+    Decided { verdict: Verdict },
+    /// The merge result stands, tested, before anything is pushed.
+    MergePrepared { merge: PreparedMerge },
+    /// The push was refused because the branch had moved; the merge is prepared anew.
+    MergeOvertaken { tip: Oid },
+    Delivered { delivery: Delivery },
+    /// A stage could not do its work for a reason outside the change.
+    StageFailed { stage: String, why: String },
+    RunClosed { status: RunStatus },
+}
+
+impl Fact {
+    /// Subject on the bus for this fact of a project, as DESIGN section 2 lists them.
+    pub fn subject(&self, project: &str) -> String {
+        let (root, tail) = match self {
+            Fact::Watched { .. } => ("change.repo", "watched"),
+            Fact::ChangeSeen { .. } => ("change.repo", "push"),
+            Fact::Tested { report, .. } if report.is_green() => ("result.test", "passed"),
+            Fact::Tested { .. } => ("result.test", "failed"),
+            Fact::Triaged { triage } => return format!("result.triage.{project}.{}", triage.finding.name()),
+            Fact::TournamentOpened { .. } => ("result.tournament", "opened"),
+            Fact::ModelAsked { .. } => ("agent.fix", "asked"),
+            Fact::ModelAnswered { .. } => ("agent.fix", "answered"),
+            Fact::Probed { .. } => ("agent.fix", "probed"),
+            Fact::Proposed { .. } => ("agent.fix", "proposed"),
+            Fact::Refused { .. } => ("agent.fix", "refused"),
+            Fact::Tried { .. } => ("result.trial", "tried"),
+            Fact::Scored { .. } => ("result.tournament", "scored"),
+            Fact::Advised { .. } => ("result.tournament", "advised"),
+            Fact::Decided { .. } => ("result.tournament", "decided"),
+            Fact::MergePrepared { .. } => ("result.delivery", "prepared"),
+            Fact::MergeOvertaken { .. } => ("result.delivery", "overtaken"),
+            Fact::Delivered { delivery } => return format!("result.delivery.{project}.{}", delivery.name()),
+            Fact::StageFailed { .. } => ("result.run", "failed"),
+            Fact::RunClosed { .. } => ("result.run", "closed"),
+        };
+        format!("{root}.{project}.{tail}")
+    }
+}
+
+/// How a run ended; the `status` of `changebus fix --json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    Green,
+    Flaky,
+    RedBefore,
+    /// Merged or proposed as a pull request.
+    Fixed,
+    Human,
+    NoFix,
+    Error,
+}

@@ -1,0 +1,1 @@
+//! Pure decisions: no async, no clock, no randomness, no IO. They import the words and nothing else.
