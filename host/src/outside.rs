@@ -1,1 +1,7 @@
 //! One file or folder for each thing in the world. Thin: its own error enum, no policy.
+//!
+//! Touches: nothing.
+//! Change here: when the program meets a new thing in the world.
+
+pub mod process;
+pub mod reports;
