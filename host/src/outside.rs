@@ -3,5 +3,7 @@
 //! Touches: nothing.
 //! Change here: when the program meets a new thing in the world.
 
+pub mod clip;
+pub mod git;
 pub mod process;
 pub mod reports;
