@@ -7,3 +7,5 @@ pub mod clip;
 pub mod git;
 pub mod process;
 pub mod reports;
+pub mod runner;
+pub mod workspace;

@@ -248,7 +248,7 @@ fn io<T>(path: &Path, result: std::io::Result<T>) -> Result<T, GitError> {
 }
 
 /// Runs it where blocking holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(failed) => match failed.try_into_panic() {
