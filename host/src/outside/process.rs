@@ -177,6 +177,7 @@ impl Job {
                 mark,
                 pipes,
                 known: BTreeMap::new(),
+                since: process(leader.as_raw()).map_or(0, |p| p.started),
                 over: false,
             },
             output,
@@ -273,6 +274,8 @@ struct Group {
     pipes: BTreeSet<u64>,
     /// Members seen while the leader lived, by the moment they started.
     known: BTreeMap<Pid, u64>,
+    /// When the leader started; nobody older is ours, and most processes of a machine are older.
+    since: u64,
     over: bool,
 }
 
@@ -325,10 +328,11 @@ impl Group {
             BTreeSet::new()
         };
         let ours = |pid: Pid, process: &Process| {
-            descendants.contains(&pid)
-                || self.known.get(&pid) == Some(&process.started)
-                || self.marked(pid)
-                || self.holds_pipe(pid)
+            process.started >= self.since
+                && (descendants.contains(&pid)
+                    || self.known.get(&pid) == Some(&process.started)
+                    || self.marked(pid)
+                    || self.holds_pipe(pid))
         };
         processes
             .iter()

@@ -267,6 +267,7 @@ impl Draft {
         let mut index = git2::Index::open(&index_path).map_err(|e| self.mirror.unusable(e))?;
         for path in &diff.paths {
             if let Some((id, mode)) = self.look(&repo, path)? {
+                self.check_anchors(&repo, &diff, path, id)?;
                 index
                     .add(&index_entry(path, id, mode))
                     .map_err(|e| self.mirror.unusable(e))?;
@@ -277,16 +278,67 @@ impl Draft {
         Ok((self, diff))
     }
 
+    /// A hunk without a line of the file would go wherever its number says, and models cannot count.
+    fn check_anchors(
+        &self,
+        repo: &Repository,
+        diff: &Unified,
+        path: &str,
+        id: git2::Oid,
+    ) -> Result<(), PatchError> {
+        let has_lines = repo
+            .find_blob(id)
+            .map_err(|e| self.mirror.missing(&path, e))?
+            .size()
+            > 0;
+        if has_lines
+            && diff
+                .hunks
+                .iter()
+                .any(|(named, before)| named == path && before.is_empty())
+        {
+            let why = "a hunk shows no line of the file; give some of its surroundings".to_owned();
+            return Err(PatchError::NoMatch {
+                path: path.to_owned(),
+                why,
+            });
+        }
+        Ok(())
+    }
+
     /// True where it went only because blanks were not looked at.
     async fn run_git(&self, diff: &Unified, at: &Path) -> Result<bool, PatchError> {
-        let strict = self.git_apply(at, &[]).await?;
-        if strict.is_none() {
+        let Some(strict) = self.git_apply(at, &[]).await? else {
+            return Ok(false);
+        };
+        // Git takes a hunk without lines after the change for the end of the file, and one that claims line
+        // 1 for its start. Models mean neither; where the lines stand only once, there is no doubt.
+        if self.stand_once(diff)? && self.git_apply(at, &["--unidiff-zero"]).await?.is_none() {
             return Ok(false);
         }
         match self.git_apply(at, &["--ignore-space-change"]).await? {
             None => Ok(true),
-            Some(why) => Err(refused(diff, &strict.unwrap_or(why))),
+            Some(_) => Err(refused(diff, &strict)),
         }
+    }
+
+    /// True where every hunk's lines stand in its file exactly once.
+    fn stand_once(&self, diff: &Unified) -> Result<bool, PatchError> {
+        let repo = self.mirror.repo()?;
+        for (path, before) in &diff.hunks {
+            let Some((id, _)) = self.look(&repo, path)? else {
+                return Ok(false);
+            };
+            let blob = repo
+                .find_blob(id)
+                .map_err(|e| self.mirror.missing(path, e))?;
+            // A line starts where another ends.
+            let content = format!("\n{}\n", String::from_utf8_lossy(blob.content()));
+            if content.matches(&format!("\n{before}")).count() != 1 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// None where it applied, else what git says.

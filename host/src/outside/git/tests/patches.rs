@@ -158,6 +158,36 @@ async fn a_diff_may_be_sloppy_about_all_but_the_lines() {
 }
 
 #[tokio::test]
+async fn a_hunk_without_lines_after_it_goes_where_its_lines_stand_if_that_is_one_place() {
+    let origin = Origin::with(&[(
+        "a",
+        "def f():\n    return 1\n\ndef g():\n    return 1\n\nend\n",
+    )]);
+    let (mirror, tree) = origin.fetched().await;
+    let hunk = |before: &str| {
+        diff(&format!(
+            "--- a/a\n+++ b/a\n@@ -1,2 +1,2 @@\n{before}-    return 1\n+    return 2\n"
+        ))
+    };
+    let done = mirror.apply(&tree, &hunk(" def g():\n")).await.unwrap();
+    assert_eq!(
+        text(&mirror, &done.tree, "a"),
+        "def f():\n    return 1\n\ndef g():\n    return 2\n\nend\n"
+    );
+    assert_eq!(done.applied, Applied::Exact);
+    let error = mirror.apply(&tree, &hunk("")).await.unwrap_err();
+    assert!(
+        matches!(error, PatchError::NoMatch { .. }),
+        "two places are one too many: {error}"
+    );
+    let nowhere = diff("--- a/a\n+++ b/a\n@@ -3,0 +4 @@\n+x\n");
+    assert!(matches!(
+        mirror.apply(&tree, &nowhere).await,
+        Err(PatchError::NoMatch { .. })
+    ));
+}
+
+#[tokio::test]
 async fn a_diff_creates_deletes_and_moves() {
     let origin = hostile();
     let (mirror, tree) = origin.fetched().await;
