@@ -455,4 +455,35 @@ mod tests {
             assert!(read(diff).is_err(), "{diff}");
         }
     }
+
+    #[test]
+    fn mangled_diffs_are_read_or_refused() {
+        let sample = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n--- a/y\n+++ b/\u{fc}\n@@ -1 +1 @@\n-c\n+d\n";
+        let pieces = [
+            "\n",
+            "\"",
+            "--- ",
+            "+++ /dev/null\n",
+            "diff --git ",
+            "\\",
+            "\u{1f600}",
+            "@@",
+        ];
+        let (mut read_at_all, mut refused) = (0, 0);
+        for at in (0..sample.len()).filter(|at| sample.is_char_boundary(*at)) {
+            for piece in pieces {
+                match read(&format!("{}{piece}{}", &sample[..at], &sample[at..])) {
+                    Ok(unified) if unified.paths.is_empty() => {
+                        panic!("{piece:?} at {at}: a diff without a path")
+                    }
+                    Ok(_) => read_at_all += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(
+            read_at_all > 100 && refused > 10,
+            "{read_at_all} and {refused}"
+        );
+    }
 }
