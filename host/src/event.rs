@@ -59,6 +59,9 @@ pub enum Fact {
     Tested {
         role: Role,
         report: TestReport,
+        /// Digest of the setup and test command; reports of another suite do not compare.
+        #[serde(default)]
+        suite: String,
     },
     Triaged {
         triage: Triage,

@@ -9,6 +9,7 @@ pub mod confidence;
 pub mod decide;
 pub mod entry;
 pub mod gates;
+pub mod message;
 pub mod paths;
 pub mod rank;
 pub mod redact;

@@ -219,6 +219,15 @@ pub struct Candidate {
     pub notes: Vec<(String, String)>,
 }
 
+/// A path as the patch changes it; modes as git writes them, 0 where there is no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathChange {
+    pub path: String,
+    pub old_mode: u32,
+    pub new_mode: u32,
+    pub binary: bool,
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiffStat {
     pub files: u32,

@@ -6,16 +6,7 @@
 
 use super::paths::PathClasses;
 use super::tamper;
-use crate::event::{Candidate, Gate, Objection, ReportSource, Triage, Trial};
-
-/// A path as the patch changes it; modes as git writes them, 0 where there is no file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathChange {
-    pub path: String,
-    pub old_mode: u32,
-    pub new_mode: u32,
-    pub binary: bool,
-}
+use crate::event::{Candidate, Gate, Objection, PathChange, ReportSource, Triage, Trial};
 
 /// Gates 3, 4 and 7: what the patch itself tells, before any test ran. Returns objections and security reasons.
 pub fn of_patch(
