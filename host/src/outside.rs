@@ -1,1 +1,7 @@
 //! One file or folder for each thing in the world. Thin: its own error enum, no policy.
+//!
+//! Touches: nothing by itself.
+//! Change here: when there is another thing in the world.
+
+pub mod claude;
+pub mod lease;
