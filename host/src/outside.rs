@@ -5,3 +5,4 @@
 
 pub mod claude;
 pub mod lease;
+pub mod wasm;
