@@ -52,7 +52,13 @@ pub enum Fact {
     /// Opens a run.
     ChangeSeen { change: Change },
     /// The suite ran (or could not) on one tree of the change.
-    Tested { role: Role, report: TestReport },
+    Tested {
+        role: Role,
+        report: TestReport,
+        /// Digest of the setup and test command; reports of another suite do not compare.
+        #[serde(default)]
+        suite: String,
+    },
     Triaged { triage: Triage },
     TournamentOpened { opening: Opening },
     /// Written before a request leaves, so that an answer lost in a crash is not paid for twice.

@@ -1,1 +1,4 @@
 //! One file or folder for each thing in the world. Thin: its own error enum, no policy.
+
+pub mod bus;
+pub mod store;
