@@ -3,6 +3,8 @@
 //! Touches: nothing by itself.
 //! Change here: when there is another thing in the world.
 
+pub mod bus;
 pub mod claude;
 pub mod lease;
+pub mod store;
 pub mod wasm;

@@ -131,6 +131,17 @@ pub struct FaultUsage {
     pub usd_micros: u64,
 }
 
+impl From<FaultUsage> for Usage {
+    fn from(spent: FaultUsage) -> Usage {
+        Usage {
+            input_tokens: spent.input_tokens,
+            output_tokens: spent.output_tokens,
+            cost_usd: spent.usd_micros as f64 / 1e6,
+            ..Usage::default()
+        }
+    }
+}
+
 impl Fault {
     pub fn new(kind: FaultKind, code: &str, message: impl Into<String>) -> Fault {
         Fault {
