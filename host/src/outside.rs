@@ -6,5 +6,7 @@
 pub mod bus;
 pub mod claude;
 pub mod lease;
+pub mod process;
+pub mod reports;
 pub mod store;
 pub mod wasm;

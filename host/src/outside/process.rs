@@ -1,0 +1,750 @@
+//! Runs one program in a process group of its own, with a deadline, and leaves nothing of it behind.
+//!
+//! Touches: processes, files (`/proc`), clock.
+//! Change here: when a program is started, stopped or listened to in another way.
+//!
+//! What is left when the program has ended, or is stopped, is found in four ways and killed: by the
+//! process group; by a mark in the environment, which `setsid` and daemonising keep; by the write end of
+//! our pipe, which a cleared environment keeps; and by descent, while the program itself still lives. A
+//! process that sheds all four (new session, no parent, empty environment, closed output) gets away: only
+//! a pid namespace would hold it. `PR_SET_CHILD_SUBREAPER` is not used: it would hand every orphan to the
+//! whole daemon, which could tell neither whose it was nor whether it may be killed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use tokio::net::unix::pipe;
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::event::Exit;
+
+/// Names the job in the environment of everything it starts.
+const MARK: &str = "CHANGEBUS_JOB";
+/// How often leftovers are looked for; a program that forks faster than it is killed ends here.
+const SWEEPS: u32 = 20;
+/// A killed process that has not gone by then sits in the kernel, and waiting would not help.
+const REAP: Duration = Duration::from_secs(5);
+/// What may still be read after the end: more than a pipe can hold.
+const LAST_WORDS: usize = 2 << 20;
+
+/// What to run and within which bounds.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub program: Program,
+    pub cwd: PathBuf,
+    /// Set besides `PATH`, `HOME` and `LANG`, which it may override; nothing else is passed on.
+    pub env: BTreeMap<String, String>,
+    pub timeout: Duration,
+    /// Between the request to stop and the kill.
+    pub grace: Duration,
+    /// Kept of each stream: a quarter from its start, the rest from its end.
+    pub output_bytes: usize,
+    pub streams: Streams,
+}
+
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// Program and arguments.
+    Argv(Vec<OsString>),
+    /// A line for `sh -c`.
+    Shell(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Streams {
+    /// Both into `output`, in the order of writing.
+    Together,
+    /// Standard output into `output`, standard error into `errors`.
+    Apart,
+}
+
+/// How it ended and what it said.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    pub exit: Exit,
+    /// Not UTF-8 as it came: replaced where it was not. Where the program could not be started: why.
+    pub output: String,
+    /// Empty unless the streams were kept apart.
+    pub errors: String,
+    /// Bytes left out of the middle of both streams.
+    pub left_out: u64,
+    pub seconds: f64,
+}
+
+/// Runs it to its end or its deadline. Dropping the future kills it as the deadline would, without grace.
+pub async fn run(spec: &Spec) -> Finished {
+    let started = Instant::now();
+    match Job::start(spec) {
+        Ok(job) => job.see_through(spec, started).await,
+        Err(why) => Finished {
+            exit: Exit::NotStarted,
+            output: format!(
+                "{} cannot be started in {}: {why}",
+                spec.program.name(),
+                spec.cwd.display()
+            ),
+            errors: String::new(),
+            left_out: 0,
+            seconds: 0.0,
+        },
+    }
+}
+
+impl Program {
+    fn name(&self) -> String {
+        match self {
+            Program::Argv(words) => words
+                .first()
+                .map_or_else(String::new, |w| w.to_string_lossy().into_owned()),
+            Program::Shell(_) => "sh".into(),
+        }
+    }
+
+    fn command(&self) -> io::Result<Command> {
+        match self {
+            Program::Argv(words) => {
+                let (program, arguments) = words.split_first().ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidInput, "no program is named")
+                })?;
+                let mut command = Command::new(program);
+                command.args(arguments);
+                Ok(command)
+            }
+            Program::Shell(line) => {
+                let mut command = Command::new("/bin/sh");
+                command.arg("-c").arg(line);
+                Ok(command)
+            }
+        }
+    }
+}
+
+struct Job {
+    child: Child,
+    group: Group,
+    output: Capture,
+    errors: Option<Capture>,
+}
+
+impl Job {
+    fn start(spec: &Spec) -> io::Result<Job> {
+        let mark = uuid::Uuid::now_v7().to_string();
+        let (output, out_end) = Capture::open(spec.output_bytes)?;
+        let (errors, err_end) = match spec.streams {
+            Streams::Together => (None, out_end.try_clone()?),
+            Streams::Apart => {
+                let (errors, end) = Capture::open(spec.output_bytes)?;
+                (Some(errors), end)
+            }
+        };
+        let mut command = spec.program.command()?;
+        command
+            .current_dir(&spec.cwd)
+            .env_clear()
+            .envs(basics())
+            .envs(&spec.env)
+            .env(MARK, &mark)
+            .stdin(Stdio::null())
+            .stdout(Stdio::from(out_end))
+            .stderr(Stdio::from(err_end))
+            .process_group(0)
+            .kill_on_drop(true);
+        let child = command.spawn()?;
+        let leader = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
+        let leader = leader.ok_or_else(|| io::Error::other("the process has no id"))?;
+        let pipes = std::iter::once(&output)
+            .chain(&errors)
+            .map(|c| c.inode)
+            .collect();
+        Ok(Job {
+            child,
+            group: Group {
+                leader,
+                leader_lives: true,
+                mark,
+                pipes,
+                known: BTreeMap::new(),
+                over: false,
+            },
+            output,
+            errors,
+        })
+    }
+
+    async fn see_through(mut self, spec: &Spec, started: Instant) -> Finished {
+        let exit = match self.attend(started + spec.timeout).await {
+            Some(status) => exit_of(status),
+            None => {
+                self.group.remember();
+                self.group.signal(Signal::SIGTERM);
+                self.attend(Instant::now() + spec.grace).await;
+                Exit::TimedOut {
+                    after_seconds: spec.timeout.as_secs_f64().ceil() as u64,
+                }
+            }
+        };
+        self.clear_away().await;
+        Finished {
+            exit,
+            left_out: self.output.kept.left_out
+                + self.errors.as_ref().map_or(0, |e| e.kept.left_out),
+            output: self.output.kept.text(),
+            errors: self
+                .errors
+                .as_ref()
+                .map_or_else(String::new, |e| e.kept.text()),
+            seconds: started.elapsed().as_secs_f64(),
+        }
+    }
+
+    /// Listens until the program itself has ended, whoever else holds its pipes, or until the deadline.
+    async fn attend(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        loop {
+            tokio::select! {
+                status = self.child.wait() => {
+                    self.group.leader_lives = false;
+                    return status.ok();
+                }
+                () = self.output.fill() => {}
+                () = fill(&mut self.errors) => {}
+                () = tokio::time::sleep_until(deadline) => return None,
+            }
+        }
+    }
+
+    async fn clear_away(&mut self) {
+        let mut group = self.group.clone();
+        self.group.over = true;
+        // Joined even if reading /proc panicked: the guard in the moved clone kills again when it drops.
+        let _ = tokio::task::spawn_blocking(move || group.kill_all()).await;
+        let _ = tokio::time::timeout(REAP, self.child.wait()).await;
+        self.output.drain();
+        if let Some(errors) = &mut self.errors {
+            errors.drain();
+        }
+    }
+}
+
+async fn fill(capture: &mut Option<Capture>) {
+    match capture {
+        Some(capture) => capture.fill().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::NotStarted,
+    }
+}
+
+fn basics() -> BTreeMap<&'static str, OsString> {
+    let own =
+        |name: &str, otherwise: &str| std::env::var_os(name).unwrap_or_else(|| otherwise.into());
+    BTreeMap::from([
+        ("PATH", own("PATH", "/usr/local/bin:/usr/bin:/bin")),
+        ("HOME", own("HOME", "/")),
+        ("LANG", "C.UTF-8".into()),
+    ])
+}
+
+/// Everything one job started, as far as it can be told from the rest of the machine.
+#[derive(Clone)]
+struct Group {
+    leader: Pid,
+    /// False once it is reaped: its number may then belong to a stranger.
+    leader_lives: bool,
+    mark: String,
+    pipes: BTreeSet<u64>,
+    /// Members seen while the leader lived, by the moment they started.
+    known: BTreeMap<Pid, u64>,
+    over: bool,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.over {
+            self.kill_all();
+        }
+    }
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        // No such group: everybody has gone already.
+        let _ = killpg(self.leader, signal);
+    }
+
+    /// Before anybody is asked to stop: who outlives its parent can no longer be told by descent.
+    fn remember(&mut self) {
+        let processes = processes();
+        let members = descendants(self.leader, &processes);
+        self.known = members
+            .iter()
+            .filter_map(|pid| Some((*pid, processes.get(pid)?.started)))
+            .collect();
+    }
+
+    fn kill_all(&mut self) {
+        for _ in 0..SWEEPS {
+            let strays = self.strays();
+            self.signal(Signal::SIGKILL);
+            for stray in &strays {
+                // No such process: it went by itself.
+                let _ = kill(*stray, Signal::SIGKILL);
+            }
+            if strays.is_empty() {
+                break;
+            }
+            self.leader_lives = false;
+        }
+        self.over = true;
+    }
+
+    /// Living processes of this job that are not known to be dying. Empty where there is no `/proc`.
+    fn strays(&self) -> Vec<Pid> {
+        let processes = processes();
+        let descendants = if self.leader_lives {
+            descendants(self.leader, &processes)
+        } else {
+            BTreeSet::new()
+        };
+        let ours = |pid: Pid, process: &Process| {
+            descendants.contains(&pid)
+                || self.known.get(&pid) == Some(&process.started)
+                || self.marked(pid)
+                || self.holds_pipe(pid)
+        };
+        processes
+            .iter()
+            .filter(|(pid, p)| **pid != Pid::this() && ours(**pid, p))
+            .map(|(pid, _)| *pid)
+            .collect()
+    }
+
+    fn marked(&self, pid: Pid) -> bool {
+        let wanted = format!("{MARK}={}", self.mark);
+        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+            environ
+                .split(|b| *b == 0)
+                .any(|entry| entry == wanted.as_bytes())
+        })
+    }
+
+    /// Only write ends count: a program another thread is about to start briefly holds our read ends.
+    fn holds_pipe(&self, pid: Pid) -> bool {
+        let Ok(files) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+            return false;
+        };
+        files.flatten().any(|file| {
+            let link = std::fs::read_link(file.path()).unwrap_or_default();
+            let open_for_writing = || {
+                file.path()
+                    .symlink_metadata()
+                    .is_ok_and(|m| m.mode() & 0o200 != 0)
+            };
+            pipe_inode(&link).is_some_and(|inode| self.pipes.contains(&inode)) && open_for_writing()
+        })
+    }
+}
+
+fn pipe_inode(link: &Path) -> Option<u64> {
+    link.to_str()?
+        .strip_prefix("pipe:[")?
+        .strip_suffix(']')?
+        .parse()
+        .ok()
+}
+
+struct Process {
+    parent: Pid,
+    /// Clock ticks since the machine started; with the id, it names a process for good.
+    started: u64,
+}
+
+/// Every living process.
+fn processes() -> BTreeMap<Pid, Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else {
+        return BTreeMap::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|e| e.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid: i32| Some((Pid::from_raw(pid), process(pid)?)))
+        .collect()
+}
+
+/// None for a process that has gone, or is dead and only waits to be reaped.
+fn process(pid: i32) -> Option<Process> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in brackets and may hold anything, brackets and blanks too. After it: state (field
+    // 3), parent (4), and the start as field 22.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    if matches!(*fields.first()?, "Z" | "X") {
+        return None;
+    }
+    Some(Process {
+        parent: Pid::from_raw(fields.get(1)?.parse().ok()?),
+        started: fields.get(19)?.parse().ok()?,
+    })
+}
+
+fn descendants(root: Pid, processes: &BTreeMap<Pid, Process>) -> BTreeSet<Pid> {
+    let mut found = BTreeSet::from([root]);
+    loop {
+        let children: Vec<Pid> = processes
+            .iter()
+            .filter(|(_, p)| found.contains(&p.parent))
+            .map(|(pid, _)| *pid)
+            .collect();
+        let before = found.len();
+        found.extend(children);
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
+/// The reading end of a pipe and what is kept of it.
+struct Capture {
+    pipe: pipe::Receiver,
+    inode: u64,
+    open: bool,
+    kept: HeadAndTail,
+}
+
+impl Capture {
+    fn open(bytes: usize) -> io::Result<(Capture, io::PipeWriter)> {
+        let (reader, writer) = io::pipe()?;
+        let inode = nix::sys::stat::fstat(reader.as_fd())?.st_ino;
+        let pipe = pipe::Receiver::from_owned_fd(OwnedFd::from(reader))?;
+        Ok((
+            Capture {
+                pipe,
+                inode,
+                open: true,
+                kept: HeadAndTail::new(bytes),
+            },
+            writer,
+        ))
+    }
+
+    /// Takes what is there; never returns once the pipe is closed.
+    async fn fill(&mut self) {
+        if !self.open || self.pipe.readable().await.is_err() {
+            return std::future::pending().await;
+        }
+        self.take();
+    }
+
+    /// Reads one buffer; false when there is nothing to read now.
+    fn take(&mut self) -> bool {
+        let mut buffer = [0; 64 << 10];
+        match self.pipe.try_read(&mut buffer) {
+            Ok(0) => self.open = false,
+            Ok(length) => self.kept.push(&buffer[..length]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(_) => self.open = false,
+        }
+        self.open
+    }
+
+    /// What the program wrote lies in the pipe when it has ended, so nobody has to be waited for.
+    fn drain(&mut self) {
+        let limit = self.kept.seen + LAST_WORDS as u64;
+        while self.kept.seen < limit && self.take() {}
+    }
+}
+
+/// The start and the end of a stream, within a fixed number of bytes.
+struct HeadAndTail {
+    head: Vec<u8>,
+    head_limit: usize,
+    tail: VecDeque<u8>,
+    tail_limit: usize,
+    left_out: u64,
+    seen: u64,
+}
+
+impl HeadAndTail {
+    fn new(bytes: usize) -> HeadAndTail {
+        let head_limit = bytes / 4;
+        HeadAndTail {
+            head: vec![],
+            head_limit,
+            tail: VecDeque::new(),
+            tail_limit: bytes - head_limit,
+            left_out: 0,
+            seen: 0,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.seen += bytes.len() as u64;
+        let (head, tail) = bytes.split_at(bytes.len().min(self.head_limit - self.head.len()));
+        self.head.extend_from_slice(head);
+        self.tail.extend(tail);
+        let excess = self.tail.len().saturating_sub(self.tail_limit);
+        self.tail.drain(..excess);
+        self.left_out += excess as u64;
+    }
+
+    fn text(&self) -> String {
+        let tail: Vec<u8> = self.tail.iter().copied().collect();
+        if self.left_out == 0 {
+            return String::from_utf8_lossy(&[self.head.as_slice(), &tail].concat()).into_owned();
+        }
+        let (head, tail) = (
+            String::from_utf8_lossy(&self.head),
+            String::from_utf8_lossy(&tail),
+        );
+        format!("{head}\n[{} bytes left out]\n{tail}", self.left_out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(line: &str) -> Spec {
+        Spec {
+            program: Program::Shell(line.into()),
+            cwd: std::env::temp_dir(),
+            env: BTreeMap::new(),
+            timeout: Duration::from_secs(60),
+            grace: Duration::from_millis(200),
+            output_bytes: 64 << 10,
+            streams: Streams::Together,
+        }
+    }
+
+    fn lives(pid: &str) -> bool {
+        process(
+            pid.trim()
+                .parse()
+                .expect("the program printed a process id"),
+        )
+        .is_some()
+    }
+
+    /// True once the process has gone; it was killed before, so this waits for the kernel only.
+    async fn goes(pid: &str) -> bool {
+        for _ in 0..500 {
+            if !lives(pid) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    }
+
+    #[tokio::test]
+    async fn both_streams_come_in_the_order_of_writing() {
+        let finished = run(&shell("echo one; echo two >&2; echo three; exit 3")).await;
+        assert_eq!(finished.exit, Exit::Code(3));
+        assert_eq!(finished.output, "one\ntwo\nthree\n");
+    }
+
+    #[tokio::test]
+    async fn streams_can_be_kept_apart() {
+        let finished = run(&Spec {
+            streams: Streams::Apart,
+            ..shell("echo out; echo err >&2")
+        })
+        .await;
+        assert_eq!(
+            (finished.output.as_str(), finished.errors.as_str()),
+            ("out\n", "err\n")
+        );
+    }
+
+    #[tokio::test]
+    async fn the_environment_holds_the_basics_and_what_was_given() {
+        let env = BTreeMap::from([
+            ("HOME".into(), "/nowhere".into()),
+            ("GIVEN".into(), "yes".into()),
+        ]);
+        let finished = run(&Spec {
+            env,
+            ..shell("env | cut -d= -f1 | sort; echo $HOME $GIVEN")
+        })
+        .await;
+        let names: Vec<&str> = finished
+            .output
+            .lines()
+            .filter(|l| !["PWD", "SHLVL", "_", "OLDPWD"].contains(l))
+            .collect();
+        assert_eq!(
+            names,
+            [
+                "CHANGEBUS_JOB",
+                "GIVEN",
+                "HOME",
+                "LANG",
+                "PATH",
+                "/nowhere yes"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_does_not_exist_is_a_value() {
+        let program = Program::Argv(vec!["/does/not/exist".into()]);
+        let finished = run(&Spec {
+            program,
+            ..shell("")
+        })
+        .await;
+        assert_eq!(finished.exit, Exit::NotStarted);
+        assert!(
+            finished
+                .output
+                .contains("/does/not/exist cannot be started"),
+            "{}",
+            finished.output
+        );
+    }
+
+    #[tokio::test]
+    async fn a_crash_is_told_from_an_exit() {
+        assert_eq!(
+            run(&shell("kill -SEGV $$")).await.exit,
+            Exit::Signal(Signal::SIGSEGV as i32)
+        );
+    }
+
+    /// Runs `line` with `$PID_FILE`, into which something must write its process id before the run ends.
+    async fn run_and_read_pid(line: &str, timeout: Duration) -> (Finished, String) {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        let env = BTreeMap::from([("PID_FILE".into(), file.path().display().to_string())]);
+        let finished = run(&Spec {
+            env,
+            timeout,
+            ..shell(line)
+        })
+        .await;
+        (
+            finished,
+            std::fs::read_to_string(file.path()).expect("the file stays"),
+        )
+    }
+
+    const UNTIL_WRITTEN: &str = "while [ ! -s $PID_FILE ]; do sleep 0.02; done";
+    /// Long enough for a shell to get to work on a busy machine.
+    const SHORT: Duration = Duration::from_secs(2);
+    const LONG: Duration = Duration::from_secs(200);
+
+    #[tokio::test]
+    async fn a_program_that_never_ends_is_stopped_at_its_deadline_with_its_children() {
+        let (finished, pid) =
+            run_and_read_pid("sleep 300 & echo $! >$PID_FILE; sleep 300", SHORT).await;
+        assert_eq!(finished.exit, Exit::TimedOut { after_seconds: 2 });
+        assert!(goes(&pid).await);
+    }
+
+    #[tokio::test]
+    async fn a_program_may_say_its_last_words_before_the_kill() {
+        let line = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.02; done";
+        let finished = run(&Spec {
+            timeout: SHORT,
+            grace: LONG,
+            ..shell(line)
+        })
+        .await;
+        assert!(matches!(finished.exit, Exit::TimedOut { .. }));
+        assert!(finished.output.ends_with("bye\n"), "{}", finished.output);
+    }
+
+    #[tokio::test]
+    async fn a_program_that_ignores_the_request_to_stop_is_killed() {
+        let line = "trap '' TERM; echo $$ >$PID_FILE; while :; do sleep 0.02; done";
+        let (finished, pid) = run_and_read_pid(line, SHORT).await;
+        assert!(matches!(finished.exit, Exit::TimedOut { .. }));
+        assert!(goes(&pid).await);
+    }
+
+    #[tokio::test]
+    async fn an_orphan_holds_up_nothing_and_is_killed_however_it_tried_to_get_away() {
+        let orphan = "sh -c 'echo $$ >'$PID_FILE'; exec sleep 300'";
+        let escapes = [
+            format!("{orphan} & {UNTIL_WRITTEN}"),
+            // A session of its own: found by its environment and by our pipe.
+            format!("setsid {orphan} & {UNTIL_WRITTEN}"),
+            // No environment: found by our pipe.
+            format!("env -i setsid {orphan} & {UNTIL_WRITTEN}"),
+            // No pipe: found by its environment.
+            format!("setsid {orphan} >/dev/null 2>&1 & {UNTIL_WRITTEN}"),
+        ];
+        for line in escapes {
+            let (finished, pid) = run_and_read_pid(&line, LONG).await;
+            assert_eq!(
+                finished.exit,
+                Exit::Code(0),
+                "it waited for the orphan of {line}"
+            );
+            assert!(goes(&pid).await, "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_child_that_shed_everything_but_its_parent_is_killed_at_the_deadline() {
+        let line = "env -i setsid -w sh -c 'echo $$ >'$PID_FILE'; exec sleep 300' >/dev/null 2>&1";
+        let (finished, pid) = run_and_read_pid(line, SHORT).await;
+        assert!(matches!(finished.exit, Exit::TimedOut { .. }));
+        assert!(goes(&pid).await);
+    }
+
+    #[tokio::test]
+    async fn dropping_the_run_kills_the_whole_group() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let spec = shell(&format!(
+            "sleep 300 & echo $! >{}; sleep 300",
+            file.path().display()
+        ));
+        let said = || std::fs::read_to_string(file.path()).unwrap();
+        let run = tokio::spawn(async move { run(&spec).await });
+        while !said().ends_with('\n') {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        run.abort();
+        assert!(run.await.unwrap_err().is_cancelled());
+        assert!(goes(&said()).await);
+    }
+
+    #[tokio::test]
+    async fn a_flood_keeps_its_head_and_its_tail() {
+        let finished = run(&Spec {
+            output_bytes: 4000,
+            ..shell("echo first; seq 1 100000; echo last")
+        })
+        .await;
+        assert!(finished.output.starts_with("first\n1\n2\n"));
+        assert!(finished.output.ends_with("99999\n100000\nlast\n"));
+        assert!(finished.output.len() < 4100 && finished.left_out > 500_000);
+        assert!(
+            finished
+                .output
+                .contains(&format!("[{} bytes left out]", finished.left_out))
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_can_be_typed_into_it() {
+        assert_eq!(run(&shell("read line || echo end")).await.output, "end\n");
+    }
+}

@@ -1,0 +1,132 @@
+//! Reads what a test command reported: JUnit XML, or the text `cargo test` prints.
+//!
+//! Touches: nothing.
+//! Change here: when reports come in another format, or when the same test reported twice must mean
+//! something else. The dialects are in `reports/`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::event::{Outcome, TestFailure};
+
+mod clip;
+mod junit;
+mod libtest;
+mod place;
+
+pub use clip::{clip, tail};
+pub use junit::junit;
+pub use libtest::{is_libtest, libtest};
+
+/// Details kept of one run.
+pub const MOST_FAILURES: usize = 50;
+const MOST_MESSAGE: usize = 500;
+const MOST_DETAIL: usize = 8 << 10;
+/// A report beyond this is not read.
+pub const MOST_BYTES: u64 = 64 << 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error(
+        "the report is not well-formed XML at byte {at}: {why}; let the test command write JUnit XML"
+    )]
+    Malformed { at: u64, why: String },
+    #[error("the report declares a document type, which JUnit XML has no use for")]
+    DocumentType,
+    #[error("the report nests elements deeper than {limit}")]
+    TooDeep { limit: usize },
+    #[error(
+        "the report's root is <{root}>, not <testsuites> or <testsuite>; let the test command write JUnit XML"
+    )]
+    NotJunit { root: String },
+}
+
+/// What one report says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tests {
+    /// By id.
+    pub outcomes: BTreeMap<String, Outcome>,
+    /// In the order of the report; at most [`MOST_FAILURES`], each capped.
+    pub failures: Vec<TestFailure>,
+    /// Why the report cannot be taken at its word, such as a test binary that ended without a result.
+    pub problem: Option<String>,
+}
+
+impl Tests {
+    /// Takes in the tests of another report of the same run; the worse outcome counts for an id in both.
+    pub fn absorb(&mut self, other: Tests) {
+        for (id, outcome) in other.outcomes {
+            self.outcomes
+                .entry(id)
+                .and_modify(|known| *known = worse(*known, outcome))
+                .or_insert(outcome);
+        }
+        for failure in other.failures {
+            self.add_failure(failure);
+        }
+        self.problem = self.problem.take().or(other.problem);
+    }
+
+    /// Keeps the first failure of an id, as long as there is room.
+    fn add_failure(&mut self, failure: TestFailure) {
+        if self.failures.len() < MOST_FAILURES && self.failures.iter().all(|f| f.id != failure.id) {
+            self.failures.push(failure);
+        }
+    }
+}
+
+/// Tells apart what differs between two runs and means nothing: where the workspace lies.
+#[derive(Clone, Debug, Default)]
+pub struct Scrub {
+    replaced: Vec<(String, String)>,
+}
+
+impl Scrub {
+    /// Paths below `root` become relative to it.
+    pub fn root(root: &Path) -> Scrub {
+        let root = root.display().to_string();
+        Scrub {
+            replaced: vec![
+                (format!("file://{root}/"), String::new()),
+                (format!("{root}/"), String::new()),
+                (root, ".".into()),
+            ],
+        }
+    }
+
+    /// Paths below `dir` become paths below `name`.
+    pub fn and(mut self, dir: &Path, name: &str) -> Scrub {
+        self.replaced.push((dir.display().to_string(), name.into()));
+        self
+    }
+
+    pub fn clean(&self, text: &str) -> String {
+        self.replaced
+            .iter()
+            .fold(text.to_owned(), |text, (from, to)| {
+                if text.contains(from.as_str()) {
+                    text.replace(from.as_str(), to)
+                } else {
+                    text
+                }
+            })
+    }
+}
+
+/// The outcome that must not be overlooked, of two tests that bear the same id.
+fn worse(a: Outcome, b: Outcome) -> Outcome {
+    let rank = |outcome: Outcome| match outcome {
+        Outcome::Skipped => 0,
+        Outcome::Passed => 1,
+        Outcome::Flaky => 2,
+        Outcome::Errored => 3,
+        Outcome::Failed => 4,
+    };
+    if rank(b) > rank(a) { b } else { a }
+}
+
+/// One line for people from however many.
+fn one_line(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    clip(&words.join(" "), MOST_MESSAGE)
+}
