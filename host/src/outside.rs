@@ -5,6 +5,8 @@
 
 pub mod bus;
 pub mod claude;
+pub mod clip;
+pub mod git;
 pub mod lease;
 pub mod process;
 pub mod reports;

@@ -7,14 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::clip::clip;
 use crate::event::{Outcome, TestFailure};
 
-mod clip;
 mod junit;
 mod libtest;
 mod place;
 
-pub use clip::{clip, tail};
 pub use junit::junit;
 pub use libtest::{is_libtest, libtest};
 

@@ -17,8 +17,9 @@ use quick_xml::events::{BytesRef, BytesStart, Event};
 use quick_xml::reader::Reader;
 
 use super::place::{panic_message, place, steady};
-use super::{MOST_DETAIL, ReportError, Scrub, Tests, clip, one_line, worse};
+use super::{MOST_DETAIL, ReportError, Scrub, Tests, one_line, worse};
 use crate::event::{Outcome, TestFailure};
+use crate::outside::clip::clip;
 
 const DEEPEST: usize = 64;
 

@@ -13,8 +13,9 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::place::{panic_message, place, steady};
-use super::{MOST_DETAIL, Scrub, Tests, clip, one_line, worse};
+use super::{MOST_DETAIL, Scrub, Tests, one_line, worse};
 use crate::event::{Outcome, TestFailure};
+use crate::outside::clip::clip;
 
 static TARGET: LazyLock<Regex> = LazyLock::new(|| {
     fixed(r"^\s+Running (?:unittests )?(\S+) \((?:.*/)?(.+?)-[0-9a-f]{16}(?:\.exe)?\)$")
