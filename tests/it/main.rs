@@ -1,6 +1,4 @@
 //! ChangeBus seen from outside, in one binary.
-//!
-//! Touches: nothing.
-//! Change here: when there is another subject to test; give it a file of its own.
 
 mod claude;
+mod plugins;

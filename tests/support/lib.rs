@@ -1,6 +1,4 @@
-//! What integration tests share.
-//!
-//! Touches: nothing.
-//! Change here: when several tests need the same part of a world.
+//! What the stories share: a world to happen in, guests, judges from outside.
 
+pub mod guests;
 pub mod python;

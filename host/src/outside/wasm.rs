@@ -266,7 +266,7 @@ impl House {
         match answer {
             Ok(Ok(answer)) => Ok((answer, store)),
             Ok(Err(why)) => Err(limits::failure(name, PluginFailureKind::Returned, &format!("gave up: {why}"))),
-            Err(error) => Err(limits::explain(name, &error, store.data().book.last_words().as_deref())),
+            Err(error) => Err(limits::explain(name, &error, store.data())),
         }
     }
 }

@@ -91,6 +91,10 @@ pub enum Stop {
     Patch(usize),
     #[error("left more than the {} of prompts and patches it may with the host", size(*.0))]
     Held(usize),
+    #[error("sent more data in one call than the {} it may", size(*.0))]
+    Crossing(usize),
+    #[error("holds more than the {HOST_OBJECTS} host objects it may")]
+    HostObjects,
     #[error("called what its world does not offer, or before its work began")]
     OutOfPlace,
     #[error("was stopped because the host is shutting down")]
@@ -102,7 +106,9 @@ impl Stop {
         match self {
             Stop::Cpu(_) | Stop::Wall(_) | Stop::HostLeaves => PluginFailureKind::TimedOut,
             Stop::Memory(_) | Stop::TableElements => PluginFailureKind::OutOfMemory,
-            Stop::HostCalls(_) | Stop::Patch(_) | Stop::Held(_) => PluginFailureKind::Flooded,
+            Stop::HostCalls(_) | Stop::Patch(_) | Stop::Held(_) | Stop::Crossing(_) | Stop::HostObjects => {
+                PluginFailureKind::Flooded
+            }
             Stop::OutOfPlace => PluginFailureKind::Trapped,
         }
     }
@@ -210,24 +216,29 @@ pub fn tick(engine: &Engine) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Names what ended a guest. `said` is the last thing it logged as an error: a panic's text, if there was one.
-pub fn explain(plugin: &str, error: &wasmtime::Error, said: Option<&str>) -> PluginFailure {
+/// Names what ended a guest: the limit it broke, or the trap with what it said last.
+pub fn explain(plugin: &str, error: &wasmtime::Error, state: &State) -> PluginFailure {
+    let root = error.root_cause().to_string();
+    match stop(error, &root, &state.meter.limits) {
+        Some(stop) => stop.failure(plugin),
+        None => {
+            let cause = error.downcast_ref::<Trap>().map_or(root, ToString::to_string);
+            let said = state.book.last_words().map(|text| format!("; it said: {text}")).unwrap_or_default();
+            let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+            failure(plugin, PluginFailureKind::Trapped, &format!("trapped: {cause}{said}{frames}"))
+        }
+    }
+}
+
+fn stop(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stop> {
     if let Some(stop) = error.downcast_ref::<Stop>() {
-        return stop.failure(plugin);
+        return Some(*stop);
     }
     if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
-        let why = format!("holds more than the {HOST_OBJECTS} host objects it may");
-        return failure(plugin, PluginFailureKind::Flooded, &why);
+        return Some(Stop::HostObjects);
     }
-    let root = error.root_cause().to_string();
     // wasmtime keeps the type of this one to itself.
-    if root.contains("fuel allocated for hostcalls") {
-        return failure(plugin, PluginFailureKind::Flooded, "sent more data in one call than it may");
-    }
-    let cause = error.downcast_ref::<Trap>().map_or(root, ToString::to_string);
-    let said = said.map(|text| format!("; it said: {text}")).unwrap_or_default();
-    let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-    failure(plugin, PluginFailureKind::Trapped, &format!("trapped: {cause}{said}{frames}"))
+    root.contains("fuel allocated for hostcalls").then_some(Stop::Crossing(limits.crossing_bytes))
 }
 
 /// A failure whose text opens with the plugin's name and has a bounded length.

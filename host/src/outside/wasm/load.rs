@@ -17,6 +17,7 @@ use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
 use super::bindings::escalation::{Escalation, EscalationPre};
+use super::bindings::host::changebus::types::errors;
 use super::bindings::scorer::{Scorer, ScorerPre};
 use super::bindings::strategy::{Strategy, StrategyPre};
 use super::imports::{Desk, State};
@@ -57,7 +58,13 @@ const STRATEGY: [&str; 10] = [
     "changebus:strategy/failure",
     "changebus:types/errors",
 ];
-const JUDGE: [&str; 4] = ["changebus:host/log", "changebus:host/config", "changebus:host/history", "changebus:host/arena"];
+const JUDGE: [&str; 5] = [
+    "changebus:host/log",
+    "changebus:host/config",
+    "changebus:host/history",
+    "changebus:host/arena",
+    "changebus:types/errors",
+];
 
 /// Why a file is no plugin, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +160,8 @@ impl<'a> Loader<'a> {
         Strategy::add_to_linker::<_, HasSelf<_>>(&mut loader.strategy, |state| state)?;
         Scorer::add_to_linker::<_, HasSelf<_>>(&mut loader.scorer, |state| state)?;
         Escalation::add_to_linker::<_, HasSelf<_>>(&mut loader.escalation, |state| state)?;
+        errors::add_to_linker::<_, HasSelf<_>>(&mut loader.scorer, |state| state)?;
+        errors::add_to_linker::<_, HasSelf<_>>(&mut loader.escalation, |state| state)?;
         wasi::link(&mut loader.strategy)?;
         wasi::link(&mut loader.scorer)?;
         wasi::link(&mut loader.escalation)?;

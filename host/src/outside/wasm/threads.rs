@@ -40,7 +40,8 @@ impl GuestThreads {
         call: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Stop> {
         let mut running = JoinSet::new();
-        running.spawn_on(tokio::time::timeout(wall, call), &self.handle);
+        // The timer is made inside, so that it belongs to the guests' threads and not to the caller's.
+        running.spawn_on(async move { tokio::time::timeout(wall, call).await }, &self.handle);
         match running.join_next().await {
             Some(Ok(Ok(answer))) => Ok(answer),
             Some(Ok(Err(_))) => Err(Stop::Wall(wall)),
