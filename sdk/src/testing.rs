@@ -196,7 +196,7 @@ impl Bench {
     /// A commit of the change; the one named first is the newest.
     pub fn commit(mut self, message: &str) -> Bench {
         self.commits.push(Commit {
-            id: format!("{:040x}", self.commits.len() + 1),
+            id: format!("{:x}", self.commits.len() + 0xc1).repeat(20),
             author: "Ada".to_owned(),
             message: message.to_owned(),
         });
