@@ -67,7 +67,8 @@ pub fn config(named: Option<&Path>) -> anyhow::Result<Config> {
 /// Where state goes without a configuration: the user's own, never a system directory.
 fn state_home() -> PathBuf {
     let home = std::env::var_os("HOME").map_or_else(std::env::temp_dir, PathBuf::from);
-    let base = std::env::var_os("XDG_STATE_HOME").map_or_else(|| home.join(".local/state"), PathBuf::from);
+    let base =
+        std::env::var_os("XDG_STATE_HOME").map_or_else(|| home.join(".local/state"), PathBuf::from);
     base.join("changebus")
 }
 
@@ -79,7 +80,10 @@ pub fn database(config: &Config) -> PathBuf {
 pub fn log(config: &Config) -> anyhow::Result<Store> {
     let path = database(config);
     if !path.exists() {
-        bail!("{}: no event log yet; `changebus run` or `changebus fix` makes one", path.display());
+        bail!(
+            "{}: no event log yet; `changebus run` or `changebus fix` makes one",
+            path.display()
+        );
     }
     Ok(Store::open_read_only(&path)?)
 }
@@ -89,9 +93,14 @@ pub async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
     let state = config.host.state.clone();
     let workspaces = state.join("workspaces");
     let (cache, dirs) = (state.join("cache"), plugin_dirs(&config));
-    let plugins = tokio::task::spawn_blocking(move || Plugins::load(&dirs, &cache, Limits::default())).await??;
+    let plugins =
+        tokio::task::spawn_blocking(move || Plugins::load(&dirs, &cache, Limits::default()))
+            .await??;
     let key = config.claude.api_key.read().ok();
-    let secrets = key.iter().map(|k| k.expose_secret().to_owned()).chain(other_secrets());
+    let secrets = key
+        .iter()
+        .map(|k| k.expose_secret().to_owned())
+        .chain(other_secrets());
     let redactor = Redactor::new(secrets);
     let claude = Claude::new(&config.claude, key)?;
     Ok(Arc::new(House {
@@ -113,19 +122,36 @@ pub async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
 pub async fn working_house(config: Config) -> anyhow::Result<Arc<House>> {
     let store = Store::open(&database(&config))?;
     let workspaces = config.host.state.join("workspaces");
-    Workspace::sweep(&workspaces).await.with_context(|| format!("clearing {}", workspaces.display()))?;
+    let left = Workspace::sweep(&workspaces)
+        .with_context(|| format!("clearing {}", workspaces.display()))?;
+    if left > 0 {
+        tracing::info!(left, "removed workspaces a crash had left");
+    }
     house(config, store).await
 }
 
 /// The configured directories, then those beside the program, where a build puts the bundled plugins.
 pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.to_owned()));
-    let around = beside.iter().flat_map(|dir| [dir.join("plugins"), dir.join("../plugins")]);
-    config.host.plugins.iter().cloned().chain(around).filter(|dir| dir.is_dir()).collect()
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.to_owned()));
+    let around = beside
+        .iter()
+        .flat_map(|dir| [dir.join("plugins"), dir.join("../plugins")]);
+    config
+        .host
+        .plugins
+        .iter()
+        .cloned()
+        .chain(around)
+        .filter(|dir| dir.is_dir())
+        .collect()
 }
 
 /// Values of environment variables whose names say that they are secret: test output may print them.
 fn other_secrets() -> impl Iterator<Item = String> {
     const TELLING: [&str; 5] = ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL"];
-    std::env::vars().filter(|(name, _)| TELLING.iter().any(|t| name.contains(t))).map(|(_, value)| value)
+    std::env::vars()
+        .filter(|(name, _)| TELLING.iter().any(|t| name.contains(t)))
+        .map(|(_, value)| value)
 }

@@ -10,5 +10,7 @@ pub mod git;
 pub mod lease;
 pub mod process;
 pub mod reports;
+pub mod runner;
 pub mod store;
 pub mod wasm;
+pub mod workspace;

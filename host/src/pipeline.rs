@@ -52,7 +52,12 @@ pub async fn tell(store: &Store, project: &str, fact: Fact) -> Result<Event, Sto
 }
 
 /// Drives a run from wherever its facts leave it to its end.
-pub async fn drive(house: &Arc<House>, project: &Arc<Project>, id: &RunId, manner: Manner) -> Result<Run, PipelineError> {
+pub async fn drive(
+    house: &Arc<House>,
+    project: &Arc<Project>,
+    id: &RunId,
+    manner: Manner,
+) -> Result<Run, PipelineError> {
     let events = house.store.run_events(id).await?;
     let mut run = Run::replay(&events)?.ok_or_else(|| PipelineError::Unknown(id.clone()))?;
     let (recorder, mut notes) = Recorder::new();
@@ -80,7 +85,15 @@ pub async fn drive(house: &Arc<House>, project: &Arc<Project>, id: &RunId, manne
             }
             Err(error) => {
                 tracing::warn!(run = %id, stage = name, "{error}");
-                keep(&cx, &mut run, Fact::StageFailed { stage: name.to_owned(), why: error.why }).await?;
+                keep(
+                    &cx,
+                    &mut run,
+                    Fact::StageFailed {
+                        stage: name.to_owned(),
+                        why: error.why,
+                    },
+                )
+                .await?;
                 // What failed for a reason outside the change may be better in a moment.
                 tokio::time::sleep(Duration::from_secs(2)).await;
             }
@@ -118,13 +131,17 @@ async fn perform(cx: &Cx, run: &Arc<Run>, next: Next) -> Result<Vec<Fact>, Stage
         Next::Triage => stages::decide::triage(run),
         Next::Open => stages::tournament::open(cx, run).await,
         Next::Generate(variants) => stages::tournament::generate::all(cx, run, &variants).await,
-        Next::Validate(trees, round) => stages::tournament::validate::trees(cx, run, &trees, round).await,
+        Next::Validate(trees, round) => {
+            stages::tournament::validate::trees(cx, run, &trees, round).await
+        }
         Next::Score => stages::score::mark(cx, run).await,
         Next::Advise => stages::score::advise(cx, run).await,
         Next::Decide => stages::decide::verdict(cx, run),
         Next::PrepareMerge => stages::deliver::prepare(cx, run).await,
         Next::Push(merge) => {
-            let approval = run.approval().ok_or_else(|| StageError::new("no merge was approved"))?;
+            let approval = run
+                .approval()
+                .ok_or_else(|| StageError::new("no merge was approved"))?;
             stages::deliver::push(cx, run, &merge, &approval).await
         }
         Next::Publish => stages::deliver::publish(cx, run).await,
@@ -137,7 +154,12 @@ async fn perform(cx: &Cx, run: &Arc<Run>, next: Next) -> Result<Vec<Fact>, Stage
 /// The report is written from the facts, so a crash between the two loses nothing: it is written again.
 async fn close(cx: &Cx, run: &Run, status: RunStatus) -> Result<Vec<Fact>, StageError> {
     if run.reports.get(&Role::Head).is_some_and(|r| !r.is_green()) {
-        let events = cx.house.store.run_events(&run.id).await.map_err(|e| stages::failed("reading the run", &e))?;
+        let events = cx
+            .house
+            .store
+            .run_events(&run.id)
+            .await
+            .map_err(|e| stages::failed("reading the run", &e))?;
         stages::report::write(cx, run, &events)?;
     }
     Ok(vec![Fact::RunClosed { status }])
@@ -149,7 +171,13 @@ async fn keep(cx: &Cx, run: &mut Run, fact: Fact) -> Result<(), PipelineError> {
     Ok(())
 }
 
-async fn append(store: &Store, project: &str, run: &RunId, length: u64, fact: Fact) -> Result<Event, StoreError> {
+async fn append(
+    store: &Store,
+    project: &str,
+    run: &RunId,
+    length: u64,
+    fact: Fact,
+) -> Result<Event, StoreError> {
     let subject = fact.subject(project);
     let kind = subject.rsplit('.').next().unwrap_or_default().to_owned();
     failpoint::reach(&format!("before-{kind}"));

@@ -62,11 +62,15 @@ pub struct Cx {
 
 impl Cx {
     pub fn suite(&self) -> SuiteSpec {
-        SuiteSpec::of(&self.project)
+        SuiteSpec::from(&*self.project)
     }
 
     pub async fn trial_permit(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.house.trials.acquire().await.expect("the semaphore is never closed")
+        self.house
+            .trials
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
     }
 }
 
@@ -114,7 +118,10 @@ impl Recorder {
     pub async fn record(&self, fact: Fact) -> Result<(), StageError> {
         let (kept, done) = oneshot::channel();
         let stopped = |_| StageError::new("the run was stopped");
-        self.0.send(Note { fact, kept }).await.map_err(|_| StageError::new("the run was stopped"))?;
+        self.0
+            .send(Note { fact, kept })
+            .await
+            .map_err(|_| StageError::new("the run was stopped"))?;
         done.await.map_err(stopped)
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use scripted_claude::Server;
 
-use super::{ExitCode, plugin_dirs};
+use super::{ExitCode, plugin_dirs, progress};
 use crate::config::Config;
 use crate::event::{Delivery, Event, Fact};
 use crate::outside::store::{EventFilter, Store};
@@ -40,13 +40,20 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     };
     tell("The scene");
     repository::make(&dir)?;
-    println!("  a small Rust library with {} tests, its origin a bare git repository", repository::TESTS);
+    println!(
+        "  a small Rust library with {} tests, its origin a bare git repository",
+        repository::TESTS
+    );
     match &scripted {
-        Some(server) => println!("  no {KEY}: the model variants talk to {}, whose answers are SCRIPTED", server.base_url()),
+        Some(server) => println!(
+            "  no {KEY}: the model variants talk to {}, whose answers are SCRIPTED",
+            server.base_url()
+        ),
         None => println!("  {KEY} is set: the model variants ask Claude, for at most $0.50"),
     }
     let file = dir.join("changebus.toml");
-    std::fs::write(&file, settings(&dir, &config, scripted.as_ref())).context("writing the configuration")?;
+    std::fs::write(&file, settings(&dir, &config, scripted.as_ref()))
+        .context("writing the configuration")?;
     let outcome = heal(&dir, &file).await;
     let ended = conclude(&dir, &file, outcome);
     if args.clean {
@@ -86,12 +93,15 @@ async fn stop(daemon: &mut tokio::process::Child) {
 
 async fn follow(dir: &Path) -> anyhow::Result<Vec<Event>> {
     let store = wait_for_log(&dir.join("state/events.sqlite")).await?;
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let look = progress::look(std::io::stdout().is_terminal());
     let (mut seen, mut pushed) = (0, false);
     loop {
-        for event in store.events_after(seen, 100, &EventFilter::default()).await? {
+        for event in store
+            .events_after(seen, 100, &EventFilter::default())
+            .await?
+        {
             seen = event.seq;
-            println!("  {}", story::event_line(&event, colour));
+            println!("  {}", story::event_line(&event, look));
             if !pushed {
                 tell("The push");
                 println!("  {}", repository::push_regression(dir)?);
@@ -116,10 +126,15 @@ async fn wait_for_log(path: &PathBuf) -> anyhow::Result<Store> {
     }
 }
 
-fn conclude(dir: &Path, file: &Path, outcome: anyhow::Result<Vec<Event>>) -> anyhow::Result<ExitCode> {
+fn conclude(
+    dir: &Path,
+    file: &Path,
+    outcome: anyhow::Result<Vec<Event>>,
+) -> anyhow::Result<ExitCode> {
     let events = outcome?;
     tell("The story (changebus show)");
-    println!("{}", story::screen(&events, std::io::stdout().is_terminal()));
+    let look = progress::look(std::io::stdout().is_terminal());
+    println!("{}", story::screen(&events, look).unwrap_or_default());
     let delivery = events.iter().find_map(|e| match &e.fact {
         Fact::Delivered { delivery } => Some(delivery),
         _ => None,
@@ -127,23 +142,39 @@ fn conclude(dir: &Path, file: &Path, outcome: anyhow::Result<Vec<Event>>) -> any
     tell("The branch");
     let healed = match delivery {
         Some(Delivery::Merged { .. }) => {
-            println!("  main was merged; a fresh clone says: {}", repository::verify(dir)?);
+            println!(
+                "  main was merged; a fresh clone says: {}",
+                repository::verify(dir)?
+            );
             true
         }
         other => {
-            println!("  not merged: {}", other.map_or("nothing was delivered", Delivery::name));
+            println!(
+                "  not merged: {}",
+                other.map_or("nothing was delivered", Delivery::name)
+            );
             false
         }
     };
-    let run = events.first().and_then(|e| e.run.as_ref()).map(ToString::to_string).unwrap_or_default();
+    let run = events
+        .first()
+        .and_then(|e| e.run.as_ref())
+        .map(ToString::to_string)
+        .unwrap_or_default();
     let program = std::env::current_exe()?;
     let (program, file) = (program.display(), file.display());
     tell("Where to look");
-    println!("  everything is in {}; remove it when you have seen enough", dir.display());
+    println!(
+        "  everything is in {}; remove it when you have seen enough",
+        dir.display()
+    );
     println!("  {program} --config {file} show {run}");
     println!("  {program} --config {file} events --run {run}");
     println!("  {program} --config {file} replay {run}");
-    println!("  report: {}", dir.join(format!("state/reports/{run}.md")).display());
+    println!(
+        "  report: {}",
+        dir.join(format!("state/reports/{run}.md")).display()
+    );
     if !healed && std::env::var_os(KEY).is_none() {
         bail!("the demo did not heal its branch; that is a fault of ChangeBus, please report it");
     }
@@ -162,7 +193,11 @@ fn settings(dir: &Path, config: &Config, scripted: Option<&Server>) -> String {
             let key = dir.join("scripted-key");
             // Any key will do for the scripted server, but there has to be one.
             let _ = std::fs::write(&key, "scripted-key-for-the-demo");
-            format!("base_url = \"{}\"\napi_key = {{ file = {} }}\n", server.base_url(), quoted(&key))
+            format!(
+                "base_url = \"{}\"\napi_key = {{ file = {} }}\n",
+                server.base_url(),
+                quoted(&key)
+            )
         }
         None => String::new(),
     };

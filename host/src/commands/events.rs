@@ -5,11 +5,11 @@
 
 use std::io::IsTerminal;
 
-use super::{ExitCode, log};
+use super::{ExitCode, log, progress};
 use crate::config::Config;
 use crate::event::{Event, RunId};
 use crate::outside::store::EventFilter;
-use crate::story;
+use crate::story::{self, Look};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -38,12 +38,12 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         run: args.run.clone().map(RunId),
         subject_prefix: args.subject.clone(),
     };
-    let colour = !args.json && std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let look = progress::look(std::io::stdout().is_terminal());
     let mut seen = args.since;
     loop {
         let events = store.events_after(seen, 500, &filter).await?;
         for event in &events {
-            print(event, args.json, colour)?;
+            print(event, args.json, look)?;
         }
         match events.last() {
             Some(last) => seen = last.seq,
@@ -53,11 +53,11 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn print(event: &Event, json: bool, colour: bool) -> anyhow::Result<()> {
+fn print(event: &Event, json: bool, look: Look) -> anyhow::Result<()> {
     if json {
         println!("{}", serde_json::to_string(event)?);
     } else {
-        println!("{}", story::event_line(event, colour));
+        println!("{}", story::event_line(event, look));
     }
     Ok(())
 }

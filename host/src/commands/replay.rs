@@ -60,27 +60,40 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         for c in &found {
-            println!("{} {}: {}", if c.same { "same   " } else { "DIFFERS" }, c.decision, c.detail);
+            println!(
+                "{} {}: {}",
+                if c.same { "same   " } else { "DIFFERS" },
+                c.decision,
+                c.detail
+            );
         }
     }
-    Ok(if all_same { ExitCode::Ok } else { ExitCode::Findings })
+    Ok(if all_same {
+        ExitCode::Ok
+    } else {
+        ExitCode::Findings
+    })
 }
 
 /// The configured project, or, for a run of `fix`, the default policy.
 fn project(config: &Config, run: &Run) -> Project {
-    config.projects.get(&run.project).cloned().unwrap_or_else(|| Project {
-        repo: String::new(),
-        branch: run.change.branch.clone(),
-        setup: None,
-        test: String::new(),
-        report: ReportFormat::Auto,
-        setup_timeout_seconds: 0,
-        test_timeout_seconds: 0,
-        env: Default::default(),
-        ignore_paths: vec![],
-        policy: Policy::default(),
-        variants: default_variants(),
-    })
+    config
+        .projects
+        .get(&run.project)
+        .cloned()
+        .unwrap_or_else(|| Project {
+            repo: String::new(),
+            branch: run.change.branch.clone(),
+            setup: None,
+            test: String::new(),
+            report: ReportFormat::Auto,
+            setup_timeout_seconds: 0,
+            test_timeout_seconds: 0,
+            env: Default::default(),
+            ignore_paths: vec![],
+            policy: Policy::default(),
+            variants: default_variants(),
+        })
 }
 
 /// Decides what led to `event` once more, from the facts before it. None for facts that are no decision.
@@ -90,31 +103,62 @@ async fn again(cx: &Cx, before: &[Event], event: &Event) -> anyhow::Result<Optio
     };
     let run = Arc::new(run);
     Ok(match &event.fact {
-        Fact::Triaged { .. } => Some(compare("triage", &event.fact, decide::triage(&run)?.first())),
+        Fact::Triaged { .. } => Some(compare(
+            "triage",
+            &event.fact,
+            decide::triage(&run)?.first(),
+        )),
         Fact::Scored { .. } => {
             let pinned = run.opening.as_ref().map(|o| &o.scorer);
             Some(match changed(cx, PluginKind::Scorer, pinned) {
-                Some(detail) => Comparison { decision: "score".into(), same: false, detail },
+                Some(detail) => Comparison {
+                    decision: "score".into(),
+                    same: false,
+                    detail,
+                },
                 None => compare("score", &event.fact, score::mark(cx, &run).await?.first()),
             })
         }
-        Fact::Decided { .. } => Some(compare("verdict", &event.fact, decide::verdict(cx, &run)?.first())),
-        Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => Some(heat(cx, &run, variant, &event.fact).await),
+        Fact::Decided { .. } => Some(compare(
+            "verdict",
+            &event.fact,
+            decide::verdict(cx, &run)?.first(),
+        )),
+        Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => {
+            Some(heat(cx, &run, variant, &event.fact).await)
+        }
         _ => None,
     })
 }
 
 async fn heat(cx: &Cx, run: &Arc<Run>, variant: &str, then: &Fact) -> Comparison {
     let decision = format!("variant {variant}");
-    let Some(entry) = run.opening.iter().flat_map(|o| &o.entries).find(|e| e.name == variant) else {
-        return Comparison { decision, same: false, detail: "it never entered".into() };
+    let Some(entry) = run
+        .opening
+        .iter()
+        .flat_map(|o| &o.entries)
+        .find(|e| e.name == variant)
+    else {
+        return Comparison {
+            decision,
+            same: false,
+            detail: "it never entered".into(),
+        };
     };
     if let Some(detail) = changed(cx, PluginKind::Strategy, Some(&entry.strategy)) {
-        return Comparison { decision, same: false, detail };
+        return Comparison {
+            decision,
+            same: false,
+            detail,
+        };
     }
     match generate::heat(cx, run, entry).await {
         Ok(now) => compare(&decision, then, Some(&now)),
-        Err(error) => Comparison { decision, same: false, detail: format!("it wants something the log does not hold: {error}") },
+        Err(error) => Comparison {
+            decision,
+            same: false,
+            detail: format!("it wants something the log does not hold: {error}"),
+        },
     }
 }
 
@@ -122,13 +166,26 @@ async fn heat(cx: &Cx, run: &Arc<Run>, variant: &str, then: &Fact) -> Comparison
 fn changed(cx: &Cx, kind: PluginKind, pinned: Option<&PluginRef>) -> Option<String> {
     let pinned = pinned?;
     let now = cx.house.plugins.reference(kind, &pinned.name);
-    (now != *pinned).then(|| format!("plugin {} is not the one that ran (then {:.12}, now {:.12})", pinned.name, pinned.digest, now.digest))
+    (now != *pinned).then(|| {
+        format!(
+            "plugin {} is not the one that ran (then {:.12}, now {:.12})",
+            pinned.name, pinned.digest, now.digest
+        )
+    })
 }
 
 fn compare(decision: &str, then: &Fact, now: Option<&Fact>) -> Comparison {
     let same = now.is_some_and(|now| timeless(now) == timeless(then));
-    let detail = if same { "comes out as it did".into() } else { format!("then {then:?}, now {now:?}") };
-    Comparison { decision: decision.into(), same, detail }
+    let detail = if same {
+        "comes out as it did".into()
+    } else {
+        format!("then {then:?}, now {now:?}")
+    };
+    Comparison {
+        decision: decision.into(),
+        same,
+        detail,
+    }
 }
 
 /// How long a heat took is no part of what it decided.

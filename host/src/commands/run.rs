@@ -37,7 +37,11 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             attend(house, looks, name, Arc::new(project)).await;
         });
     }
-    tracing::info!(projects = count, interval_seconds = interval.as_secs(), "watching");
+    tracing::info!(
+        projects = count,
+        interval_seconds = interval.as_secs(),
+        "watching"
+    );
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
@@ -75,19 +79,26 @@ async fn finish_open_runs(house: &Arc<House>, name: &str, project: &Arc<Project>
 }
 
 /// Looks once and states what was seen; the run that was opened, if one was.
-async fn look(house: &Arc<House>, looks: &Semaphore, name: &str, project: &Project) -> Option<RunId> {
+async fn look(
+    house: &Arc<House>,
+    looks: &Semaphore,
+    name: &str,
+    project: &Project,
+) -> Option<RunId> {
     let seen = {
         let _permit = looks.acquire().await.ok()?;
         watch::look(house, name, project).await
     };
     match seen.map(watch::Look::fact) {
-        Ok(Some(Fact::ChangeSeen { change })) => match pipeline::open(&house.store, name, change).await {
-            Ok(event) => event.run,
-            Err(error) => {
-                tracing::error!(project = name, "the change cannot be kept: {error}");
-                None
+        Ok(Some(Fact::ChangeSeen { change })) => {
+            match pipeline::open(&house.store, name, change).await {
+                Ok(event) => event.run,
+                Err(error) => {
+                    tracing::error!(project = name, "the change cannot be kept: {error}");
+                    None
+                }
             }
-        },
+        }
         Ok(Some(fact)) => {
             if let Err(error) = pipeline::tell(&house.store, name, fact).await {
                 tracing::error!(project = name, "the sighting cannot be kept: {error}");

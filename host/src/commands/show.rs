@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 
 use anyhow::bail;
 
-use super::{ExitCode, log};
+use super::{ExitCode, log, progress};
 use crate::config::Config;
 use crate::event::RunId;
 use crate::outside::store::Store;
@@ -30,8 +30,8 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         let all = serde_json::json!({ "story": story::Story::of(&events), "events": events });
         println!("{}", serde_json::to_string_pretty(&all)?);
     } else {
-        let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        println!("{}", story::screen(&events, colour));
+        let look = progress::look(std::io::stdout().is_terminal());
+        println!("{}", story::screen(&events, look).unwrap_or_default());
     }
     Ok(ExitCode::Ok)
 }
@@ -45,10 +45,18 @@ pub async fn find(store: &Store, wanted: &str) -> anyhow::Result<RunId> {
         };
         return Ok(newest.run.clone());
     }
-    let matching: Vec<_> = runs.iter().filter(|r| r.run.0.starts_with(wanted) || r.run.0.ends_with(wanted)).collect();
+    let matching: Vec<_> = runs
+        .iter()
+        .filter(|r| r.run.0.starts_with(wanted) || r.run.0.ends_with(wanted))
+        .collect();
     match matching.as_slice() {
         [one] => Ok(one.run.clone()),
         [] => bail!("{wanted}: no such run; `changebus status` lists them"),
-        many => bail!("{wanted}: {} runs match, such as {} and {}", many.len(), many[0].run, many[1].run),
+        many => bail!(
+            "{wanted}: {} runs match, such as {} and {}",
+            many.len(),
+            many[0].run,
+            many[1].run
+        ),
     }
 }

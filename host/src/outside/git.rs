@@ -18,13 +18,15 @@ pub(super) mod cli;
 mod diff;
 mod grow;
 mod history;
+mod local;
 mod path;
+mod publish;
 mod remote;
 mod tree;
 mod unified;
 
 pub use apply::{AppliedPatch, PatchError};
-pub use diff::PathChange;
+pub use local::{Checkout, checkout, version};
 pub use remote::{Expected, PushMode, Pushed, RemoteTip, remote_tip};
 pub use tree::{Hit, SearchOptions, TreeEntry, TreeReader};
 
@@ -248,7 +250,7 @@ fn io<T>(path: &Path, result: std::io::Result<T>) -> Result<T, GitError> {
 }
 
 /// Runs it where blocking holds up nobody.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(failed) => match failed.try_into_panic() {

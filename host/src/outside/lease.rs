@@ -24,10 +24,16 @@ impl Leases {
     /// Waits until the project is free.
     pub async fn take(&self, project: &str) -> Lease {
         let lock = {
-            let mut projects = self.projects.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut projects = self
+                .projects
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
             projects.entry(project.to_owned()).or_default().clone()
         };
-        Lease { project: project.to_owned(), _held: lock.lock_owned().await }
+        Lease {
+            project: project.to_owned(),
+            _held: lock.lock_owned().await,
+        }
     }
 }
 

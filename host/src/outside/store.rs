@@ -307,6 +307,12 @@ impl Store {
         self.read(move |c| readers::spent_since(c, at)).await
     }
 
+    /// What budgets are reckoned from: requests and answers since `at`, and all of this run's.
+    pub async fn model_events(&self, run: &RunId, at: Timestamp) -> Result<Vec<Event>, StoreError> {
+        let run = run.clone();
+        self.read(move |c| readers::model_events(c, &run, at)).await
+    }
+
     /// What became of earlier work on this project: `strategy/<name>/` `tried` (tournaments entered),
     /// `proposed`, `refused`, `won`, `merged`; and `project/<name>/` `runs` and one for each status a run
     /// ended with, such as `fixed` or `red-before`. What never happened is 0 or absent.

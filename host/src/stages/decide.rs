@@ -10,13 +10,18 @@ use crate::rules::triage;
 use super::{Cx, StageError};
 
 pub fn triage(run: &Run) -> Result<Vec<Fact>, StageError> {
-    let head = run.reports.get(&Role::Head).ok_or_else(|| StageError::new("the head was not tested"))?;
+    let head = run
+        .reports
+        .get(&Role::Head)
+        .ok_or_else(|| StageError::new("the head was not tested"))?;
     let again: Vec<_> = run.again.iter().collect();
     let triage = triage::triage(head, &again, run.reports.get(&Role::Base));
     Ok(vec![Fact::Triaged { triage }])
 }
 
 pub fn verdict(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
-    let verdict = run.decide(&cx.project.policy).ok_or_else(|| StageError::new("triage is missing"))?;
+    let verdict = run
+        .decide(&cx.project.policy)
+        .ok_or_else(|| StageError::new("triage is missing"))?;
     Ok(vec![Fact::Decided { verdict }])
 }

@@ -21,7 +21,10 @@ mod dossier;
 
 /// Fixes the field: who enters with which plugin, what is held out, what history says. A replay meets the same.
 pub async fn open(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
-    let triage = run.triage.as_ref().ok_or_else(|| StageError::new("no triage"))?;
+    let triage = run
+        .triage
+        .as_ref()
+        .ok_or_else(|| StageError::new("no triage"))?;
     let policy = &cx.project.policy;
     let plugins = &cx.house.plugins;
     let entry = |variant: &crate::config::Variant| Entry {
@@ -29,7 +32,12 @@ pub async fn open(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),
         config: variant.config.clone(),
     };
-    let history = cx.house.store.history(&cx.name).await.map_err(|e| failed("reading history", &e))?;
+    let history = cx
+        .house
+        .store
+        .history(&cx.name)
+        .await
+        .map_err(|e| failed("reading history", &e))?;
     let opening = Opening {
         entries: cx.project.variants.iter().map(entry).collect(),
         held_out: entry::held_out(&triage.failing, policy.hold_out),

@@ -8,10 +8,9 @@ use std::time::Duration;
 use crate::config::Project;
 use crate::event::{Change, Fact, Oid, Sighting};
 use crate::outside::git::{self, Mirror, RemoteTip};
-use crate::outside::runner::SuiteSpec;
 use crate::rules::trigger::{self, Course, Move, Trigger};
 
-use super::{House, StageError, failed};
+use super::{House, StageError, failed, test};
 
 /// Commits told of a change; the rest is in the repository.
 const COMMITS_TOLD: usize = 50;
@@ -38,16 +37,42 @@ impl Look {
 /// sighting, not an error.
 pub async fn look(house: &House, name: &str, project: &Project) -> Result<Look, StageError> {
     let timeout = Duration::from_secs(house.settings.watch.timeout_seconds);
-    let before = house.store.last_sighting(name).await.map_err(|e| failed("reading the last sighting", &e))?;
+    let before = house
+        .store
+        .last_sighting(name)
+        .await
+        .map_err(|e| failed("reading the last sighting", &e))?;
     let tip = match git::remote_tip(&project.repo, &project.branch, timeout).await {
         Ok(RemoteTip::At(tip)) => tip,
         Ok(RemoteTip::Empty) => return Ok(told(before, Sighting::Empty)),
-        Ok(RemoteTip::NoBranch) => return Ok(told(before, Sighting::BranchGone { branch: project.branch.clone() })),
-        Err(error) => return Ok(told(before, Sighting::Unreachable { why: house.redactor.clean(&error.to_string()) })),
+        Ok(RemoteTip::NoBranch) => {
+            return Ok(told(
+                before,
+                Sighting::BranchGone {
+                    branch: project.branch.clone(),
+                },
+            ));
+        }
+        Err(error) => {
+            return Ok(told(
+                before,
+                Sighting::Unreachable {
+                    why: house.redactor.clean(&error.to_string()),
+                },
+            ));
+        }
     };
-    let last = house.store.last_tip(name).await.map_err(|e| failed("reading the last tip", &e))?;
+    let last = house
+        .store
+        .last_tip(name)
+        .await
+        .map_err(|e| failed("reading the last tip", &e))?;
     match last {
-        Some(last) if last == tip => Ok(if is_absence(before.as_ref()) { Look::Tell(Sighting::Back) } else { Look::Nothing }),
+        Some(last) if last == tip => Ok(if is_absence(before.as_ref()) {
+            Look::Tell(Sighting::Back)
+        } else {
+            Look::Nothing
+        }),
         Some(last) => moved(house, name, project, &last).await,
         None => adopt(house, name, project).await,
     }
@@ -60,7 +85,10 @@ fn told(before: Option<Sighting>, now: Sighting) -> Look {
 }
 
 fn is_absence(sighting: Option<&Sighting>) -> bool {
-    matches!(sighting, Some(Sighting::BranchGone { .. } | Sighting::Empty | Sighting::Unreachable { .. }))
+    matches!(
+        sighting,
+        Some(Sighting::BranchGone { .. } | Sighting::Empty | Sighting::Unreachable { .. })
+    )
 }
 
 async fn adopt(house: &House, name: &str, project: &Project) -> Result<Look, StageError> {
@@ -68,7 +96,12 @@ async fn adopt(house: &House, name: &str, project: &Project) -> Result<Look, Sta
     Ok(Look::Tell(Sighting::Adopted { tip }))
 }
 
-async fn moved(house: &House, name: &str, project: &Project, last: &Oid) -> Result<Look, StageError> {
+async fn moved(
+    house: &House,
+    name: &str,
+    project: &Project,
+    last: &Oid,
+) -> Result<Look, StageError> {
     let (mirror, tip) = fetched(house, name, project).await?;
     let read = |e| failed("reading history", &e);
     let course = course(&mirror, last, &tip).map_err(read)?;
@@ -76,19 +109,44 @@ async fn moved(house: &House, name: &str, project: &Project, last: &Oid) -> Resu
         Course::Forward | Course::Back => Some(last.clone()),
         Course::Rewritten(base) => base.clone(),
     };
-    let base_tree = base.as_ref().map(|b| mirror.tree_of(b)).transpose().map_err(read)?;
+    let base_tree = base
+        .as_ref()
+        .map(|b| mirror.tree_of(b))
+        .transpose()
+        .map_err(read)?;
     let tree = mirror.tree_of(&tip).map_err(read)?;
-    let commits = base.as_ref().map(|b| mirror.commits(b, &tip, COMMITS_TOLD)).transpose().map_err(read)?.unwrap_or_default();
-    let paths = base_tree.as_ref().map(|t| mirror.changed_paths(t, &tree)).transpose().map_err(read)?.unwrap_or_default();
-    let own = house.store.delivered_commits(name).await.map_err(|e| failed("reading deliveries", &e))?;
-    let known = house.store.report_for_tree(name, &tree, &SuiteSpec::of(project).digest()).await;
+    let commits = base
+        .as_ref()
+        .map(|b| mirror.commits(b, &tip, COMMITS_TOLD))
+        .transpose()
+        .map_err(read)?
+        .unwrap_or_default();
+    let paths = base_tree
+        .as_ref()
+        .map(|t| mirror.changed_paths(t, &tree))
+        .transpose()
+        .map_err(read)?
+        .unwrap_or_default();
+    let own = house
+        .store
+        .delivered_commits(name)
+        .await
+        .map_err(|e| failed("reading deliveries", &e))?;
+    let known = house
+        .store
+        .report_for_tree(name, &tree, &test::digest(project))
+        .await;
     let known = known.map_err(|e| failed("looking for an earlier report", &e))?;
     let seen = Move {
         from: last,
         to: &tip,
         course,
         // A list cut short may hide somebody else's commit.
-        commit_count: if commits.len() == COMMITS_TOLD { usize::MAX } else { commits.len() },
+        commit_count: if commits.len() == COMMITS_TOLD {
+            usize::MAX
+        } else {
+            commits.len()
+        },
         commits: &commits,
         paths: &paths,
         own: &own,
@@ -98,23 +156,38 @@ async fn moved(house: &House, name: &str, project: &Project, last: &Oid) -> Resu
     Ok(match trigger::decide(&seen, &ignored) {
         Trigger::Ignore(reason) => Look::Tell(Sighting::Ignored { tip, reason }),
         Trigger::Adopt => Look::Tell(Sighting::Adopted { tip }),
-        Trigger::Open { base, forced } => {
-            Look::Open(Change { branch: project.branch.clone(), base, head: tip, tree, forced, commits, paths })
-        }
+        Trigger::Open { base, forced } => Look::Open(Change {
+            branch: project.branch.clone(),
+            base,
+            head: tip,
+            tree,
+            forced,
+            commits,
+            paths,
+        }),
     })
 }
 
-async fn fetched(house: &House, name: &str, project: &Project) -> Result<(Mirror, Oid), StageError> {
+async fn fetched(
+    house: &House,
+    name: &str,
+    project: &Project,
+) -> Result<(Mirror, Oid), StageError> {
     let timeout = Duration::from_secs(house.settings.watch.timeout_seconds * 10);
     let mirror = mirror(house, name, project).await?;
-    let tip = mirror.fetch(&project.branch, timeout).await.map_err(|e| failed("fetching", &e))?;
+    let tip = mirror
+        .fetch(&project.branch, timeout)
+        .await
+        .map_err(|e| failed("fetching", &e))?;
     Ok((mirror, tip))
 }
 
 /// The project's bare mirror, made at its first fetch.
 pub async fn mirror(house: &House, name: &str, project: &Project) -> Result<Mirror, StageError> {
     let dir = house.mirrors.join(format!("{name}.git"));
-    Mirror::open(&dir, &project.repo).await.map_err(|e| failed("opening the mirror", &e))
+    Mirror::open(&dir, &project.repo)
+        .await
+        .map_err(|e| failed("opening the mirror", &e))
 }
 
 fn course(mirror: &Mirror, last: &Oid, tip: &Oid) -> Result<Course, git::GitError> {
@@ -128,7 +201,12 @@ fn course(mirror: &Mirror, last: &Oid, tip: &Oid) -> Result<Course, git::GitErro
 }
 
 /// The change between two commits of a mirror that already holds both, for `changebus fix`.
-pub fn change_between(mirror: &Mirror, branch: &str, base: Oid, head: Oid) -> Result<Change, StageError> {
+pub fn change_between(
+    mirror: &Mirror,
+    branch: &str,
+    base: Oid,
+    head: Oid,
+) -> Result<Change, StageError> {
     let read = |e| failed("reading history", &e);
     let tree = mirror.tree_of(&head).map_err(read)?;
     let base_tree = mirror.tree_of(&base).map_err(read)?;

@@ -136,7 +136,16 @@ fn express_is_faster_abroad() {
 
 /// The origin, and a first clone that pushed the green state.
 pub fn make(dir: &Path) -> anyhow::Result<()> {
-    git(dir, &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"])?;
+    git(
+        dir,
+        &[
+            "init",
+            "--quiet",
+            "--bare",
+            "--initial-branch=main",
+            "origin.git",
+        ],
+    )?;
     git(dir, &["clone", "--quiet", "origin.git", "first"])?;
     let first = dir.join("first");
     let files = [
@@ -164,22 +173,40 @@ pub fn push_regression(dir: &Path) -> anyhow::Result<String> {
     std::fs::write(second.join("src/basket.rs"), format!("{BASKET}{wrapping}"))?;
     let shipping = SHIPPING
         .replace("order_total >= FREE_FROM", "order_total > FREE_FROM")
-        .replace("        (true, true) => 3,\n        (false, false) => 3,\n", "        (true, true) | (false, false) => 3,\n");
+        .replace(
+            "        (true, true) => 3,\n        (false, false) => 3,\n",
+            "        (true, true) | (false, false) => 3,\n",
+        );
     std::fs::write(second.join("src/shipping.rs"), shipping)?;
     commit_and_push(&second, "Add gift wrapping, tidy shipping")?;
-    Ok("a second clone pushed \"Add gift wrapping, tidy shipping\": two files, one edge lost".into())
+    Ok(
+        "a second clone pushed \"Add gift wrapping, tidy shipping\": two files, one edge lost"
+            .into(),
+    )
 }
 
 /// The whole suite in a fresh clone of the origin.
 pub fn verify(dir: &Path) -> anyhow::Result<String> {
     git(dir, &["clone", "--quiet", "origin.git", "verify"])?;
-    let tested = Command::new("cargo").args(["test", "--offline", "--quiet"]).current_dir(dir.join("verify")).output();
+    let tested = Command::new("cargo")
+        .args(["test", "--offline", "--quiet"])
+        .current_dir(dir.join("verify"))
+        .output();
     let tested = tested.context("running cargo")?;
     let text = String::from_utf8_lossy(&tested.stdout);
     if !tested.status.success() {
         bail!("the branch is still red:\n{text}");
     }
-    let passed: u32 = text.lines().filter_map(|l| l.strip_prefix("test result: ok. ")?.split(' ').next()?.parse::<u32>().ok()).sum();
+    let passed: u32 = text
+        .lines()
+        .filter_map(|l| {
+            l.strip_prefix("test result: ok. ")?
+                .split(' ')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        })
+        .sum();
     Ok(format!("{passed} tests pass"))
 }
 
@@ -205,13 +232,25 @@ fn commit_and_push(clone: &Path, message: &str) -> anyhow::Result<()> {
 fn git(dir: &Path, args: &[&str]) -> anyhow::Result<()> {
     let who = [("NAME", "Demo"), ("EMAIL", "demo@localhost")];
     let mut command = Command::new("git");
-    command.current_dir(dir).args(args).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .current_dir(dir)
+        .args(args)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     for (what, value) in who {
-        command.env(format!("GIT_AUTHOR_{what}"), value).env(format!("GIT_COMMITTER_{what}"), value);
+        command
+            .env(format!("GIT_AUTHOR_{what}"), value)
+            .env(format!("GIT_COMMITTER_{what}"), value);
     }
-    let done = command.output().with_context(|| format!("running git {}", args.join(" ")))?;
+    let done = command
+        .output()
+        .with_context(|| format!("running git {}", args.join(" ")))?;
     if !done.status.success() {
-        bail!("git {}: {}", args.join(" "), String::from_utf8_lossy(&done.stderr).trim());
+        bail!(
+            "git {}: {}",
+            args.join(" "),
+            String::from_utf8_lossy(&done.stderr).trim()
+        );
     }
     Ok(())
 }

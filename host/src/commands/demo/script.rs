@@ -30,21 +30,23 @@ src/shipping.rs
 
 src/shipping.rs
 <<<<<<< SEARCH
-/// What sending a parcel of this weight costs
+/// What sending a parcel of this weight costs, for an order of this total.
 =======
 /// An order of exactly the limit ships free, too.
 pub fn ships_free(order_total: Cents) -> bool {
     order_total >= FREE_FROM
 }
 
-/// What sending a parcel of this weight costs
+/// What sending a parcel of this weight costs, for an order of this total.
 >>>>>>> REPLACE
 ";
 
 /// Variants are told apart by the effort they ask for, as the default configuration sets it.
 pub fn answers() -> Script {
     Script::from_fn(|request: &RecordedRequest| {
-        let effort = request.body["output_config"]["effort"].as_str().unwrap_or("high");
+        let effort = request.body["output_config"]["effort"]
+            .as_str()
+            .unwrap_or("high");
         Reply::text(if effort == "low" { MINIMAL } else { ROBUST })
     })
 }

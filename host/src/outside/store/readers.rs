@@ -251,6 +251,15 @@ pub fn spent_since(c: &Connection, at: Timestamp) -> rusqlite::Result<Usage> {
     })
 }
 
+/// What was asked of models and answered since `at`, or ever in this run, and which runs closed since.
+pub fn model_events(c: &Connection, run: &RunId, at: Timestamp) -> Answer<Vec<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events
+         WHERE type IN ('model-asked', 'model-answered', 'run-closed') AND (at >= ?1 OR run = ?2) ORDER BY seq"
+    );
+    events(c, &query, params![nanoseconds(at), run.0])
+}
+
 pub fn history(c: &Connection, project: &str) -> rusqlite::Result<BTreeMap<String, f64>> {
     let mut figures = strategy_figures(c, project)?;
     let mut runs = 0.0;

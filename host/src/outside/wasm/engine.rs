@@ -5,7 +5,9 @@
 
 use std::path::Path;
 
-use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+};
 
 use super::WasmError;
 use super::limits::Limits;
@@ -29,7 +31,9 @@ pub fn start(cache: &Path, limits: &Limits, guests: usize) -> Result<Engine, Was
     Engine::new(&roomy)
         .or_else(|_| {
             let mut frugal = settings(&cache);
-            frugal.memory_reservation(FRUGAL_RESERVATION).memory_guard_size(64 << 10);
+            frugal
+                .memory_reservation(FRUGAL_RESERVATION)
+                .memory_guard_size(64 << 10);
             frugal.memory_reservation_for_growth(FRUGAL_RESERVATION);
             Engine::new(&frugal)
         })
@@ -63,7 +67,10 @@ fn pool(limits: &Limits, guests: usize) -> PoolingAllocationConfig {
 
 /// Compiled code is kept from one start to the next; a missing or damaged entry is compiled again.
 fn keep(path: &Path) -> Result<Cache, WasmError> {
-    let refused = |source| WasmError::Cache { path: path.to_owned(), source };
+    let refused = |source| WasmError::Cache {
+        path: path.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(path).map_err(|error| refused(error.into()))?;
     let absolute = std::path::absolute(path).map_err(|error| refused(error.into()))?;
     let mut config = CacheConfig::new();

@@ -106,9 +106,11 @@ impl Stop {
         match self {
             Stop::Cpu(_) | Stop::Wall(_) | Stop::HostLeaves => PluginFailureKind::TimedOut,
             Stop::Memory(_) | Stop::TableElements => PluginFailureKind::OutOfMemory,
-            Stop::HostCalls(_) | Stop::Patch(_) | Stop::Held(_) | Stop::Crossing(_) | Stop::HostObjects => {
-                PluginFailureKind::Flooded
-            }
+            Stop::HostCalls(_)
+            | Stop::Patch(_)
+            | Stop::Held(_)
+            | Stop::Crossing(_)
+            | Stop::HostObjects => PluginFailureKind::Flooded,
             Stop::OutOfPlace => PluginFailureKind::Trapped,
         }
     }
@@ -132,7 +134,15 @@ pub struct Meter {
 impl Meter {
     /// `cpu` is the time this call may compute.
     pub fn new(limits: Limits, cpu: Duration) -> Meter {
-        Meter { limits, cpu, computed: Duration::ZERO, calls: 0, memory: 0, table_elements: 0, held: 0 }
+        Meter {
+            limits,
+            cpu,
+            computed: Duration::ZERO,
+            calls: 0,
+            memory: 0,
+            table_elements: 0,
+            held: 0,
+        }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -142,13 +152,19 @@ impl Meter {
     /// Counts a call to the host.
     pub fn call(&mut self) -> Result<(), Stop> {
         self.calls += 1;
-        under(self.calls <= self.limits.host_calls, Stop::HostCalls(self.limits.host_calls))
+        under(
+            self.calls <= self.limits.host_calls,
+            Stop::HostCalls(self.limits.host_calls),
+        )
     }
 
     /// Counts bytes that the host keeps for the guest.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Stop> {
         self.held = self.held.saturating_add(bytes);
-        under(self.held <= self.limits.held_bytes, Stop::Held(self.limits.held_bytes))
+        under(
+            self.held <= self.limits.held_bytes,
+            Stop::Held(self.limits.held_bytes),
+        )
     }
 
     pub fn release(&mut self, bytes: usize) {
@@ -163,14 +179,29 @@ impl Meter {
 
 impl ResourceLimiter for Meter {
     // An error instead of `Ok(false)`: the guest's allocator would turn the latter into a nameless panic.
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         self.memory = self.memory.saturating_add(desired.saturating_sub(current));
-        under(self.memory <= self.limits.memory_bytes, Stop::Memory(self.limits.memory_bytes))?;
+        under(
+            self.memory <= self.limits.memory_bytes,
+            Stop::Memory(self.limits.memory_bytes),
+        )?;
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.table_elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.table_elements = self
+            .table_elements
+            .saturating_add(desired.saturating_sub(current));
         under(self.table_elements <= TABLE_ELEMENTS, Stop::TableElements)?;
         Ok(true)
     }
@@ -198,7 +229,10 @@ pub fn store(engine: &Engine, state: State) -> Store<State> {
     store.epoch_deadline_callback(|mut store| {
         store.data_mut().meter.tick()?;
         // tokio's own yield, so that timers and sockets are looked at before the guest goes on.
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(tokio::task::yield_now()),
+        ))
     });
     store
 }
@@ -206,13 +240,15 @@ pub fn store(engine: &Engine, state: State) -> Store<State> {
 /// Ticks for as long as the engine is alive.
 pub fn tick(engine: &Engine) -> std::io::Result<()> {
     let engine = engine.weak();
-    std::thread::Builder::new().name("guest-ticks".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("guest-ticks".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
     Ok(())
 }
 
@@ -222,10 +258,23 @@ pub fn explain(plugin: &str, error: &wasmtime::Error, state: &State) -> PluginFa
     match stop(error, &root, &state.meter.limits) {
         Some(stop) => stop.failure(plugin),
         None => {
-            let cause = error.downcast_ref::<Trap>().map_or(root, ToString::to_string);
-            let said = state.book.last_words().map(|text| format!("; it said: {text}")).unwrap_or_default();
-            let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-            failure(plugin, PluginFailureKind::Trapped, &format!("trapped: {cause}{said}{frames}"))
+            let cause = error
+                .downcast_ref::<Trap>()
+                .map_or(root, ToString::to_string);
+            let said = state
+                .book
+                .last_words()
+                .map(|text| format!("; it said: {text}"))
+                .unwrap_or_default();
+            let frames = error
+                .downcast_ref::<WasmBacktrace>()
+                .map(frames)
+                .unwrap_or_default();
+            failure(
+                plugin,
+                PluginFailureKind::Trapped,
+                &format!("trapped: {cause}{said}{frames}"),
+            )
         }
     }
 }
@@ -234,16 +283,23 @@ fn stop(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stop> {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return Some(*stop);
     }
-    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+    if matches!(
+        error.downcast_ref::<ResourceTableError>(),
+        Some(ResourceTableError::Full)
+    ) {
         return Some(Stop::HostObjects);
     }
     // wasmtime keeps the type of this one to itself.
-    root.contains("fuel allocated for hostcalls").then_some(Stop::Crossing(limits.crossing_bytes))
+    root.contains("fuel allocated for hostcalls")
+        .then_some(Stop::Crossing(limits.crossing_bytes))
 }
 
 /// A failure whose text opens with the plugin's name and has a bounded length.
 pub fn failure(plugin: &str, kind: PluginFailureKind, why: &str) -> PluginFailure {
-    PluginFailure { kind, why: cut(&format!("plugin `{plugin}` {why}"), WHY).to_owned() }
+    PluginFailure {
+        kind,
+        why: cut(&format!("plugin `{plugin}` {why}"), WHY).to_owned(),
+    }
 }
 
 /// The beginning of a text, at most `max` bytes, whole characters only.
@@ -253,7 +309,11 @@ pub fn cut(text: &str, max: usize) -> &str {
 
 fn frames(trace: &WasmBacktrace) -> String {
     let names: Vec<String> = trace.frames().iter().take(FRAMES).map(frame_name).collect();
-    if names.is_empty() { String::new() } else { format!("; in {}", names.join(" < ")) }
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; in {}", names.join(" < "))
+    }
 }
 
 fn frame_name(frame: &wasmtime::FrameInfo) -> String {
@@ -272,5 +332,9 @@ fn seconds(limit: Duration) -> String {
 }
 
 fn size(bytes: usize) -> String {
-    if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+    if bytes >= 1 << 20 {
+        format!("{} MiB", bytes >> 20)
+    } else {
+        format!("{} KiB", bytes >> 10)
+    }
 }

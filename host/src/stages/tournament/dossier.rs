@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::event::{Fault, Oid, Role, TestFailure};
-use crate::outside::git::{Mirror, TreeReader};
+use crate::outside::git::{self, Mirror, TreeReader};
 use crate::outside::wasm::{FailureFacts, Hit, ReadChange, ReadTree, SearchOptions};
 use crate::rules::paths::PathClasses;
 use crate::rules::run::Run;
@@ -16,18 +16,35 @@ use crate::stages::{Cx, StageError, failed};
 
 /// Everything the `context` resource answers from. Held-out tests do not appear.
 pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
-    let triage = run.triage.as_ref().ok_or_else(|| StageError::new("no triage"))?;
-    let head = run.reports.get(&Role::Head).ok_or_else(|| StageError::new("the head was not tested"))?;
-    let held_out = run.opening.as_ref().map(|o| o.held_out.clone()).unwrap_or_default();
+    let triage = run
+        .triage
+        .as_ref()
+        .ok_or_else(|| StageError::new("no triage"))?;
+    let head = run
+        .reports
+        .get(&Role::Head)
+        .ok_or_else(|| StageError::new("the head was not tested"))?;
+    let held_out = run
+        .opening
+        .as_ref()
+        .map(|o| o.held_out.clone())
+        .unwrap_or_default();
     let shown = |failure: &&TestFailure| !held_out.contains(&failure.id);
-    let base_tree = cx.mirror.tree_of(&run.change.base).map_err(|e| failed("reading the base", &e))?;
+    let base_tree = cx
+        .mirror
+        .tree_of(&run.change.base)
+        .map_err(|e| failed("reading the base", &e))?;
     Ok(FailureFacts {
         project: run.project.clone(),
         base: run.change.base.0.clone(),
         head: run.change.head.0.clone(),
         failing: triage.failing.difference(&held_out).cloned().collect(),
         failures: head.failures.iter().filter(shown).cloned().collect(),
-        suite_output: if held_out.is_empty() { head.output.clone() } else { String::new() },
+        suite_output: if held_out.is_empty() {
+            head.output.clone()
+        } else {
+            String::new()
+        },
         commits: run.change.commits.clone(),
         changed_paths: run.change.paths.clone(),
         attributes: BTreeMap::from([("test-command".to_owned(), cx.project.test.clone())]),
@@ -42,9 +59,15 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
 
 /// The tree of a commit, for reading.
 pub fn tree(cx: &Cx, commit: &Oid) -> Result<Arc<dyn ReadTree>, StageError> {
-    let tree = cx.mirror.tree_of(commit).and_then(|tree| cx.mirror.tree(&tree));
+    let tree = cx
+        .mirror
+        .tree_of(commit)
+        .and_then(|tree| cx.mirror.tree(&tree));
     let tree = tree.map_err(|e| failed("reading a tree", &e))?;
-    Ok(Arc::new(Pinned { commit: commit.clone(), tree }))
+    Ok(Arc::new(Pinned {
+        commit: commit.clone(),
+        tree,
+    }))
 }
 
 struct Pinned {
@@ -76,7 +99,25 @@ impl ReadTree for Pinned {
         path_glob: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Hit>, Fault> {
-        self.tree.search(pattern, options, path_glob, limit)
+        let SearchOptions {
+            regex,
+            ignore_case,
+            word,
+        } = options;
+        let options = git::SearchOptions {
+            regex,
+            ignore_case,
+            word,
+        };
+        let hits = self.tree.search(pattern, options, path_glob, limit)?;
+        Ok(hits
+            .into_iter()
+            .map(|hit| Hit {
+                path: hit.path,
+                line: hit.line,
+                text: hit.text,
+            })
+            .collect())
     }
 }
 
@@ -89,7 +130,13 @@ struct Pushed {
 
 impl ReadChange for Pushed {
     fn diff(&self, path: Option<&str>, context_lines: u32, max_bytes: u32) -> String {
-        let text = self.mirror.diff_text(&self.base, &self.head, path, context_lines, max_bytes as usize);
+        let text = self.mirror.diff_text(
+            &self.base,
+            &self.head,
+            path,
+            context_lines,
+            max_bytes as usize,
+        );
         text.unwrap_or_else(|error| {
             tracing::warn!("the diff cannot be read: {error}");
             String::new()

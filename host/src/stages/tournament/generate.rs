@@ -12,13 +12,16 @@ use crate::rules::rank;
 use crate::rules::run::Run;
 
 use super::desk::Desk;
-use super::resolve::{self, Proposal};
 use super::dossier;
+use super::resolve::{self, Proposal};
 use crate::stages::{Cx, StageError};
 
 /// Lets the waiting variants propose. Each hands in on its own: what one has handed in survives a crash of the rest.
 pub async fn all(cx: &Cx, run: &Arc<Run>, waiting: &[String]) -> Result<Vec<Fact>, StageError> {
-    let opening = run.opening.as_ref().ok_or_else(|| StageError::new("no tournament is open"))?;
+    let opening = run
+        .opening
+        .as_ref()
+        .ok_or_else(|| StageError::new("no tournament is open"))?;
     let entries = opening.entries.iter().filter(|e| waiting.contains(&e.name));
     let heats = entries.map(|entry| async {
         let fact = heat(cx, run, entry).await?;
@@ -41,25 +44,49 @@ pub async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<Fact, StageE
         before: dossier::tree(cx, &run.change.base)?,
         config: entry.config.clone(),
         services: desk.clone(),
-        history: Arc::new(run.opening.as_ref().map(|o| o.history.clone()).unwrap_or_default()),
+        history: Arc::new(
+            run.opening
+                .as_ref()
+                .map(|o| o.history.clone())
+                .unwrap_or_default(),
+        ),
         wall_limit: Duration::from_secs(cx.project.policy.strategy_timeout_seconds),
     };
     let answer = cx.house.plugins.run_strategy(&entry.strategy, task).await;
     desk.take_host_failure()?;
     let seconds = started.elapsed().as_secs_f64();
-    let no = |kind, why| Fact::Refused { variant: variant.clone(), refusal: Refusal { kind, why, seconds } };
+    let no = |kind, why| Fact::Refused {
+        variant: variant.clone(),
+        refusal: Refusal { kind, why, seconds },
+    };
     Ok(match answer {
         Ok(StrategyAnswer::Decline(why)) => no(RefusalKind::NoFix, cx.house.redactor.clean(&why)),
-        Ok(StrategyAnswer::Propose { patch, rationale, confidence, notes }) => {
-            let proposal = Proposal { patch, rationale, confidence, notes };
+        Ok(StrategyAnswer::Propose {
+            patch,
+            rationale,
+            confidence,
+            notes,
+        }) => {
+            let proposal = Proposal {
+                patch,
+                rationale,
+                confidence,
+                notes,
+            };
             match resolve::candidate(cx, run, proposal, seconds).await? {
-                Ok(candidate) => Fact::Proposed { variant: variant.clone(), candidate },
+                Ok(candidate) => Fact::Proposed {
+                    variant: variant.clone(),
+                    candidate,
+                },
                 Err(why) => no(RefusalKind::BadPatch, why),
             }
         }
         Err(failure) => {
             let refusal = rank::refusal_of(failure.kind, &failure.why, seconds);
-            Fact::Refused { variant: variant.clone(), refusal }
+            Fact::Refused {
+                variant: variant.clone(),
+                refusal,
+            }
         }
     })
 }

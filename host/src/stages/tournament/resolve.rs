@@ -37,9 +37,16 @@ pub async fn candidate(
     if applied.tree == *head {
         return Ok(Err("the patch changes nothing".into()));
     }
-    let (patch, diff, changes) = cx.mirror.patch(head, &applied.tree).map_err(|e| failed("making the diff", &e))?;
+    let (patch, diff, changes) = cx
+        .mirror
+        .patch(head, &applied.tree)
+        .map_err(|e| failed("making the diff", &e))?;
     let (objections, security) = gates::of_patch(&changes, &patch, &cx.classes);
-    let patch = if patch.len() > PATCH_KEPT { String::new() } else { cx.house.redactor.clean(&patch) };
+    let patch = if patch.len() > PATCH_KEPT {
+        String::new()
+    } else {
+        cx.house.redactor.clean(&patch)
+    };
     Ok(Ok(Candidate {
         rationale: cx.house.redactor.clean(&proposal.rationale),
         self_confidence: proposal.confidence,
@@ -57,7 +64,11 @@ pub async fn candidate(
 }
 
 /// The tree a probe of this patch runs on; the inner error is for the strategy.
-pub async fn probe_tree(cx: &Cx, run: &Run, patch: &Patch) -> Result<Result<Oid, String>, StageError> {
+pub async fn probe_tree(
+    cx: &Cx,
+    run: &Run,
+    patch: &Patch,
+) -> Result<Result<Oid, String>, StageError> {
     match cx.mirror.apply(&run.change.tree, patch).await {
         Ok(applied) => with_the_heads_judge(cx, run, &applied.tree).map(Ok),
         Err(PatchError::Git(error)) => Err(failed("applying a patch", &error)),

@@ -11,7 +11,10 @@ use crate::stages::{Cx, StageError, test};
 
 /// Tries the trees side by side, as far as the host's permits go; each result is durable on its own.
 pub async fn trees(cx: &Cx, run: &Run, trees: &[Oid], round: u32) -> Result<Vec<Fact>, StageError> {
-    let triage = run.triage.as_ref().ok_or_else(|| StageError::new("no triage"))?;
+    let triage = run
+        .triage
+        .as_ref()
+        .ok_or_else(|| StageError::new("no triage"))?;
     let trials = trees.iter().map(|tree| async move {
         let name = format!("{}-{}-{round}", run.id, tree.short());
         let report = test::suite(cx, tree, None, &name).await?;
