@@ -245,9 +245,9 @@ fn name_of(text: &str) -> Result<Option<String>, Malformed> {
 /// The name in `a/x b/x`, which must be the same on both sides.
 fn name_twice(both: &str) -> Result<String, Malformed> {
     let unclear = || format!("`diff --git {both}` does not name one file as a/... b/...");
-    if both.starts_with('"') {
-        let end = both[1..].find("\" ").ok_or_else(unclear)? + 2;
-        let name = unquoted(&both[..end])?;
+    if let Some(quoted) = both.strip_prefix('"') {
+        let end = quoted.find("\" ").ok_or_else(unclear)?;
+        let name = unquoted(&both[..end + 2])?;
         return name
             .strip_prefix("a/")
             .map(str::to_owned)

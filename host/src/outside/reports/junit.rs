@@ -98,10 +98,12 @@ fn verdict_of(element: &str) -> Option<Verdict> {
     }
 }
 
+/// Suite element and file a case stands in: two cases are reruns of one test only within the same.
+type Scope = (usize, Option<String>);
+
 /// A test case as it is being read.
 struct Case {
-    /// The suite element it stands in: two cases are reruns only within one.
-    scope: (usize, Option<String>),
+    scope: Scope,
     id: String,
     file: Option<String>,
     line: Option<u32>,
@@ -116,7 +118,7 @@ struct Reading<'a> {
     suites: usize,
     root_seen: bool,
     /// Attempts of each test, in order, by id and then by where they stand.
-    attempts: BTreeMap<String, BTreeMap<(usize, Option<String>), Vec<Outcome>>>,
+    attempts: BTreeMap<String, BTreeMap<Scope, Vec<Outcome>>>,
     /// pytest-rerunfailures reports a failed attempt as an empty, that is passed, case.
     pytest: bool,
     tests: Tests,

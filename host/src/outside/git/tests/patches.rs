@@ -142,7 +142,7 @@ async fn a_diff_may_be_sloppy_about_all_but_the_lines() {
         // Prose around it, no prefixes, wrong counts, no end of line, blank lines at the end.
         "Sure:\n```diff\n--- src/a.py\n+++ src/a.py\n@@ -7,99 +8,1 @@ def f\n one\n-two\n+2\n three\n\n\n```",
         "--- a/src/a.py\n+++ b/src/a.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three",
-        "diff --git a/src/a.py b/src/a.py\nindex 0000000..1111111 100644\n--- a/src/a.py\n+++ b/src/a.py\n@@ -2 +2 @@\n-two\n+2\n",
+        "diff --git a/src/a.py b/src/a.py\nindex 0000000..1111111 100644\n--- a/src/a.py\n+++ b/src/a.py\n@@ -1,3 +1,3 @@\n one\n-two\n+2\n three\n",
     ];
     for text_of_diff in sloppy {
         let done = mirror

@@ -1,0 +1,386 @@
+//! Runs a project's setup and tests in a workspace, and says what came of it.
+//!
+//! Touches: files, processes.
+//! Change here: when a run of the tests gets another environment, or there is another reason not to
+//! believe it. Every tree of a run (head, base, candidate, merge result) goes through here, so that their
+//! reports can be compared.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::OFlag;
+
+use super::clip::tail;
+use super::process::{Finished, Program, Spec, Streams, run};
+use super::reports::{self, Scrub, Tests};
+use super::workspace::Workspace;
+use crate::config::{Project, ReportFormat};
+use crate::event::{Exit, Outcome, ReportSource, TestReport};
+
+/// Of the output, for people.
+const MOST_OUTPUT: usize = 16 << 10;
+/// Of the output, to be read as a report.
+const MOST_CAPTURED: usize = 16 << 20;
+const MOST_FILES: usize = 10_000;
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What a project says about running its tests.
+#[derive(Clone, Debug)]
+pub struct SuiteSpec {
+    pub setup: Option<String>,
+    pub test: String,
+    pub report: ReportFormat,
+    pub env: BTreeMap<String, String>,
+    pub setup_timeout: Duration,
+    pub test_timeout: Duration,
+}
+
+impl From<&Project> for SuiteSpec {
+    fn from(project: &Project) -> SuiteSpec {
+        SuiteSpec {
+            setup: project.setup.clone(),
+            test: project.test.clone(),
+            report: project.report,
+            env: project.env.clone(),
+            setup_timeout: Duration::from_secs(project.setup_timeout_seconds),
+            test_timeout: Duration::from_secs(project.test_timeout_seconds),
+        }
+    }
+}
+
+/// Runs setup, then the tests. Never fails: what went wrong is the report's `problem`.
+///
+/// Both commands see `PATH`, a fresh `HOME` and `TMPDIR`, `LANG`, `RUSTUP_HOME`, `CHANGEBUS_REPORT` and
+/// the project's `env`, nothing else. `$CHANGEBUS_REPORT` lies outside the working tree; a command may
+/// write one file there, or make a directory of it and put several `.xml` files in.
+pub async fn run_suite(spec: &SuiteSpec, workspace: &Workspace) -> TestReport {
+    let started = Instant::now();
+    let said = match Place::make(workspace) {
+        Ok(place) => {
+            Suite {
+                spec,
+                dir: workspace.dir(),
+                place,
+            }
+            .run()
+            .await
+        }
+        Err(why) => Said::problem(
+            Exit::NotStarted,
+            format!("no place could be made for the run: {why}"),
+            String::new(),
+        ),
+    };
+    TestReport {
+        commit: workspace.commit().cloned(),
+        tree: workspace.tree().clone(),
+        source: said.source,
+        exit: said.exit,
+        tests: said.tests.outcomes,
+        failures: said.tests.failures,
+        output: said.output,
+        problem: said.problem,
+        seconds: started.elapsed().as_secs_f64(),
+    }
+}
+
+/// The directories of one run; they go with it.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn make(workspace: &Workspace) -> std::io::Result<Place> {
+        let dir = tempfile::Builder::new()
+            .prefix("r")
+            .rand_bytes(4)
+            .tempdir_in(workspace.private())?;
+        let place = Place { dir };
+        std::fs::create_dir(place.home())?;
+        std::fs::create_dir(place.temporary())?;
+        Ok(place)
+    }
+
+    fn home(&self) -> PathBuf {
+        self.dir.path().join("home")
+    }
+
+    fn temporary(&self) -> PathBuf {
+        self.dir.path().join("tmp")
+    }
+
+    fn report(&self) -> PathBuf {
+        self.dir.path().join("report.xml")
+    }
+}
+
+/// What a run said, before it is put into the words of the event.
+struct Said {
+    source: ReportSource,
+    exit: Exit,
+    tests: Tests,
+    output: String,
+    problem: Option<String>,
+}
+
+impl Said {
+    fn problem(exit: Exit, problem: String, output: String) -> Said {
+        Said {
+            source: ReportSource::ExitCode,
+            exit,
+            tests: Tests::default(),
+            output,
+            problem: Some(problem),
+        }
+    }
+}
+
+struct Suite<'a> {
+    spec: &'a SuiteSpec,
+    dir: PathBuf,
+    place: Place,
+}
+
+impl Suite<'_> {
+    async fn run(&self) -> Said {
+        if let Some(setup) = &self.spec.setup {
+            let finished = self.command(setup, self.spec.setup_timeout).await;
+            if finished.exit != Exit::Code(0) {
+                let problem = format!("setup failed ({})", finished.exit);
+                return Said::problem(finished.exit.clone(), problem, self.shown(&finished));
+            }
+        }
+        // Setup may have run tests of its own.
+        if let Err(why) = remove(&self.place.report()) {
+            return Said::problem(
+                Exit::NotStarted,
+                format!("an old report cannot be removed: {why}"),
+                String::new(),
+            );
+        }
+        let finished = self.command(&self.spec.test, self.spec.test_timeout).await;
+        let path = self.place.report();
+        let written = tokio::task::spawn_blocking(move || written(&path)).await;
+        let written = written.unwrap_or_else(|_| Written::Unreadable("reading it failed".into()));
+        self.judge(&finished, written)
+    }
+
+    async fn command(&self, line: &str, timeout: Duration) -> Finished {
+        run(&Spec {
+            program: Program::Shell(line.to_owned()),
+            cwd: self.dir.clone(),
+            env: self.environment(),
+            timeout,
+            grace: GRACE,
+            output_bytes: MOST_CAPTURED,
+            streams: Streams::Together,
+        })
+        .await
+    }
+
+    fn environment(&self) -> BTreeMap<String, String> {
+        let text = |path: PathBuf| path.display().to_string();
+        let mut env = BTreeMap::from([
+            ("HOME".to_owned(), text(self.place.home())),
+            ("TMPDIR".to_owned(), text(self.place.temporary())),
+        ]);
+        env.extend(rustup_home().map(|home| ("RUSTUP_HOME".to_owned(), text(home))));
+        env.extend(self.spec.env.clone());
+        env.insert("CHANGEBUS_REPORT".to_owned(), text(self.place.report()));
+        env
+    }
+
+    fn scrub(&self) -> Scrub {
+        Scrub::root(&self.dir).and(self.place.dir.path(), "<run>")
+    }
+
+    fn shown(&self, finished: &Finished) -> String {
+        tail(&self.scrub().clean(&finished.output), MOST_OUTPUT).to_owned()
+    }
+
+    fn judge(&self, finished: &Finished, written: Written) -> Said {
+        let (source, read) = self.read(finished, written);
+        let (tests, unreadable) = match read {
+            Ok(tests) => (tests, None),
+            Err(why) => (Tests::default(), Some(why)),
+        };
+        let problem = stopped(finished)
+            .or(unreadable)
+            .or_else(|| contradiction(source, &finished.exit, &tests));
+        Said {
+            source,
+            exit: finished.exit.clone(),
+            tests,
+            output: self.shown(finished),
+            problem,
+        }
+    }
+
+    /// Which report there is, and what it says or why it cannot be read.
+    fn read(&self, finished: &Finished, written: Written) -> (ReportSource, Result<Tests, String>) {
+        let junit = |files: Vec<Vec<u8>>| (ReportSource::Junit, read_junit(&files, &self.scrub()));
+        match (self.spec.report, written) {
+            (ReportFormat::ExitCode, _) => (ReportSource::ExitCode, Ok(Tests::default())),
+            (ReportFormat::Auto | ReportFormat::Junit, Written::Files(files)) => junit(files),
+            (ReportFormat::Auto | ReportFormat::Junit, Written::Unreadable(why)) => (
+                ReportSource::Junit,
+                Err(format!("the report cannot be read: {why}")),
+            ),
+            (ReportFormat::Junit, Written::Nothing) => {
+                let why = format!(
+                    "the command wrote no report to $CHANGEBUS_REPORT ({})",
+                    finished.exit
+                );
+                (ReportSource::Junit, Err(why))
+            }
+            (ReportFormat::Auto, Written::Nothing) if !reports::is_libtest(&finished.output) => {
+                (ReportSource::ExitCode, Ok(Tests::default()))
+            }
+            (ReportFormat::Auto | ReportFormat::Libtest, _) => {
+                (ReportSource::Libtest, self.read_libtest(finished))
+            }
+        }
+    }
+
+    fn read_libtest(&self, finished: &Finished) -> Result<Tests, String> {
+        if finished.left_out > 0 {
+            return Err(format!(
+                "the output is too long to be read as a report: {} bytes were left out",
+                finished.left_out
+            ));
+        }
+        Ok(reports::libtest(&finished.output, &self.scrub()))
+    }
+}
+
+fn read_junit(files: &[Vec<u8>], scrub: &Scrub) -> Result<Tests, String> {
+    let mut tests = Tests::default();
+    for file in files {
+        tests.absorb(reports::junit(file, scrub).map_err(|e| e.to_string())?);
+    }
+    Ok(tests)
+}
+
+fn stopped(finished: &Finished) -> Option<String> {
+    match &finished.exit {
+        Exit::Code(_) => None,
+        Exit::NotStarted => Some(finished.output.clone()),
+        exit @ (Exit::Signal(_) | Exit::TimedOut { .. }) => {
+            Some(format!("the test command was {exit}"))
+        }
+    }
+}
+
+/// Where exit code and report do not tell the same story.
+fn contradiction(source: ReportSource, exit: &Exit, tests: &Tests) -> Option<String> {
+    if source == ReportSource::ExitCode {
+        return None;
+    }
+    let bad = tests.outcomes.values().filter(|o| o.is_bad()).count();
+    let all = tests.outcomes.len();
+    if all == 0 {
+        return Some(format!("no test ran ({exit})"));
+    }
+    if tests.outcomes.values().all(|o| *o == Outcome::Skipped) {
+        return Some(format!("no test ran: all {all} were skipped"));
+    }
+    if let Some(problem) = &tests.problem {
+        return Some(problem.clone());
+    }
+    match (exit, bad) {
+        (Exit::Code(0), 0) => None,
+        (Exit::Code(0), bad) => Some(format!(
+            "the report names {bad} failing tests, but the command says success ({exit})"
+        )),
+        (_, 0) => Some(format!(
+            "the command says failure ({exit}), but the report names no failing test"
+        )),
+        _ => None,
+    }
+}
+
+/// What lies at `$CHANGEBUS_REPORT`.
+enum Written {
+    Nothing,
+    Files(Vec<Vec<u8>>),
+    Unreadable(String),
+}
+
+fn written(path: &Path) -> Written {
+    let read = match path.symlink_metadata() {
+        Err(_) => return Written::Nothing,
+        Ok(found) if found.is_dir() => read_directory(path),
+        Ok(_) => read_file(path).map(|file| vec![file]),
+    };
+    match read {
+        Ok(files) if files.iter().all(|file| file.is_empty()) => Written::Nothing,
+        Ok(files) => Written::Files(files),
+        Err(why) => Written::Unreadable(why.to_string()),
+    }
+}
+
+fn read_directory(dir: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(dir)?.take(MOST_FILES) {
+        let path = entry?.path();
+        if path.extension().is_some_and(|e| e == "xml") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    let mut left = reports::MOST_BYTES;
+    paths
+        .iter()
+        .map(|path| read_at_most(path, &mut left))
+        .collect()
+}
+
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    read_at_most(path, &mut { reports::MOST_BYTES })
+}
+
+/// A test may have put a pipe there, which would never end, or a link to what it must not read.
+fn read_at_most(path: &Path, left: &mut u64) -> std::io::Result<Vec<u8>> {
+    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits())
+        .open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() {
+        return Err(std::io::Error::other("it is no regular file"));
+    }
+    if found.len() > *left {
+        return Err(std::io::Error::other(format!(
+            "it is larger than {} bytes",
+            reports::MOST_BYTES
+        )));
+    }
+    let mut bytes = Vec::new();
+    *left -= file.take(*left).read_to_end(&mut bytes)? as u64;
+    Ok(bytes)
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        Err(_) => Ok(()),
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+    }
+}
+
+/// `HOME` is fresh for the tests, and rustup's `cargo` would not find its toolchains there.
+fn rustup_home() -> Option<PathBuf> {
+    let of_home = || Some(Path::new(&std::env::var_os("HOME")?).join(".rustup"));
+    let home = std::env::var_os("RUSTUP_HOME")
+        .map(PathBuf::from)
+        .or_else(of_home)?;
+    home.is_dir().then_some(home)
+}
+
+#[cfg(test)]
+mod tests;
