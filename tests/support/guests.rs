@@ -15,6 +15,10 @@ pub fn guest_dir() -> PathBuf {
         None => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/guests")),
     };
     let there = dir.join("moody-strategy.wasm").is_file();
-    assert!(there, "no test guests in {}: build them with `cargo xtask guests`", dir.display());
+    assert!(
+        there,
+        "no test guests in {}: build them with `cargo xtask guests`",
+        dir.display()
+    );
     dir
 }

@@ -35,20 +35,24 @@ mod wasi;
 
 pub use limits::Limits;
 pub use task::{
-    Contender, FailureFacts, Field, Hit, LogLevel, ReadChange, ReadTree, SearchOptions, Services, StrategyAnswer,
-    StrategyTask,
+    Contender, FailureFacts, Field, Hit, LogLevel, ReadChange, ReadTree, SearchOptions, Services,
+    StrategyAnswer, StrategyTask,
 };
 
 /// Guests that may stand in memory at once, waiting ones included. Further calls wait for their turn, and
 /// their time does not run yet. Judges never wait behind strategies.
-const STRATEGIES_AT_ONCE: usize = 56;
+pub const STRATEGIES_AT_ONCE: usize = 56;
 const JUDGES_AT_ONCE: usize = 8;
 
 /// Why there can be no plugins at all. A file that does not fit is a [`LoadProblem`] instead.
 #[derive(Debug, thiserror::Error)]
 pub enum WasmError {
     #[error("the cache for compiled plugins cannot be kept in {}: make it a directory this host may write", path.display())]
-    Cache { path: PathBuf, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Cache {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     #[error("the WebAssembly engine does not start on this machine")]
     Engine(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("no threads for plugins: raise the limit on threads (ulimit -u)")]
@@ -69,7 +73,7 @@ impl std::fmt::Display for PluginKind {
         f.write_str(match self {
             PluginKind::Strategy => "strategy",
             PluginKind::Scorer => "scorer",
-            PluginKind::Escalation => "escalation plugin",
+            PluginKind::Escalation => "escalation",
         })
     }
 }
@@ -120,13 +124,24 @@ impl Plugins {
         let engine = engine::start(cache, &limits, STRATEGIES_AT_ONCE + JUDGES_AT_ONCE)?;
         let threads = GuestThreads::start(limits.threads.max(1)).map_err(WasmError::Threads)?;
         limits::tick(&engine).map_err(WasmError::Threads)?;
-        let loader = Loader::new(&engine, &limits, &threads).map_err(|error| WasmError::Engine(error.into()))?;
+        let loader = Loader::new(&engine, &limits, &threads)
+            .map_err(|error| WasmError::Engine(error.into()))?;
         // Loading waits for guests to start, which a thread of an async runtime may not.
         let shelf = std::thread::scope(|scope| scope.spawn(|| loader.load(dirs)).join());
         let shelf = shelf.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         drop(loader);
-        let (strategies, judges) = (Semaphore::new(STRATEGIES_AT_ONCE), Semaphore::new(JUDGES_AT_ONCE));
-        Ok(Plugins(Arc::new(House { engine, limits, threads, shelf, strategies, judges })))
+        let (strategies, judges) = (
+            Semaphore::new(STRATEGIES_AT_ONCE),
+            Semaphore::new(JUDGES_AT_ONCE),
+        );
+        Ok(Plugins(Arc::new(House {
+            engine,
+            limits,
+            threads,
+            shelf,
+            strategies,
+            judges,
+        })))
     }
 
     /// By kind, then by name.
@@ -142,22 +157,42 @@ impl Plugins {
     /// Pins a plugin to the bytes that are loaded; the digest is empty where there is none of that name.
     pub fn reference(&self, kind: PluginKind, name: &str) -> PluginRef {
         let info = self.0.shelf.info(kind, name);
-        PluginRef { name: name.to_owned(), digest: info.map(|info| info.digest.clone()).unwrap_or_default() }
+        PluginRef {
+            name: name.to_owned(),
+            digest: info.map(|info| info.digest.clone()).unwrap_or_default(),
+        }
     }
 
     /// Has a strategy work on a failure. Dropping the future stops it.
-    pub async fn run_strategy(&self, plugin: &PluginRef, task: StrategyTask) -> Result<StrategyAnswer, PluginFailure> {
+    pub async fn run_strategy(
+        &self,
+        plugin: &PluginRef,
+        task: StrategyTask,
+    ) -> Result<StrategyAnswer, PluginFailure> {
         let house = &self.0;
-        let pre = house.pinned(PluginKind::Strategy, plugin, &house.shelf.strategies)?.pre.clone();
+        let pre = house
+            .pinned(PluginKind::Strategy, plugin, &house.shelf.strategies)?
+            .pre
+            .clone();
         let wall = task.wall_limit;
-        let book = LogBook::new(&plugin.name, Some(Arc::clone(&task.services)), &house.limits);
-        let desk = Desk::Strategy { task: Box::new(task), home: Handle::current() };
+        let book = LogBook::new(
+            &plugin.name,
+            Some(Arc::clone(&task.services)),
+            &house.limits,
+        );
+        let desk = Desk::Strategy {
+            task: Box::new(task),
+            home: Handle::current(),
+        };
         let mut store = house.store(desk, book, house.limits.strategy_cpu);
         let call = async move {
             let answer = async {
                 let guest = pre.instantiate_async(&mut store).await?;
                 let (failure, tree) = store.data_mut().lay_out_failure()?;
-                guest.changebus_strategy_fix().call_run(&mut store, failure, tree).await
+                guest
+                    .changebus_strategy_fix()
+                    .call_run(&mut store, failure, tree)
+                    .await
             };
             let answer = answer.await;
             (answer, store)
@@ -168,40 +203,64 @@ impl Plugins {
     }
 
     /// Has a scorer mark the field. A contender it leaves out is missing in the answer.
-    pub async fn run_scorer(&self, plugin: &PluginRef, field: Field) -> Result<BTreeMap<String, Score>, PluginFailure> {
+    pub async fn run_scorer(
+        &self,
+        plugin: &PluginRef,
+        field: Field,
+    ) -> Result<BTreeMap<String, Score>, PluginFailure> {
         let house = &self.0;
-        let pre = house.pinned(PluginKind::Scorer, plugin, &house.shelf.scorers)?.pre.clone();
+        let pre = house
+            .pinned(PluginKind::Scorer, plugin, &house.shelf.scorers)?
+            .pre
+            .clone();
         let field = Arc::new(field);
         let mut store = house.judge_store(plugin, &field);
         let call = async move {
             let answer = async {
                 let guest = pre.instantiate_async(&mut store).await?;
                 let tournament = store.data_mut().lay_out_tournament()?;
-                guest.changebus_scorer_judge().call_score(&mut store, tournament).await
+                guest
+                    .changebus_scorer_judge()
+                    .call_score(&mut store, tournament)
+                    .await
             };
             let answer = answer.await;
             (answer, store)
         };
-        let (scored, _) = house.call(plugin, &house.judges, house.limits.judge_wall, call).await?;
+        let (scored, _) = house
+            .call(plugin, &house.judges, house.limits.judge_wall, call)
+            .await?;
         convert::scores(scored, &field).map_err(|why| nonsense(plugin, &why))
     }
 
     /// Asks an escalation plugin what should become of the field.
-    pub async fn run_escalation(&self, plugin: &PluginRef, field: Field) -> Result<Advice, PluginFailure> {
+    pub async fn run_escalation(
+        &self,
+        plugin: &PluginRef,
+        field: Field,
+    ) -> Result<Advice, PluginFailure> {
         let house = &self.0;
-        let pre = house.pinned(PluginKind::Escalation, plugin, &house.shelf.escalations)?.pre.clone();
+        let pre = house
+            .pinned(PluginKind::Escalation, plugin, &house.shelf.escalations)?
+            .pre
+            .clone();
         let field = Arc::new(field);
         let mut store = house.judge_store(plugin, &field);
         let call = async move {
             let answer = async {
                 let guest = pre.instantiate_async(&mut store).await?;
                 let tournament = store.data_mut().lay_out_tournament()?;
-                guest.changebus_escalation_gate().call_decide(&mut store, tournament).await
+                guest
+                    .changebus_escalation_gate()
+                    .call_decide(&mut store, tournament)
+                    .await
             };
             let answer = answer.await;
             (answer, store)
         };
-        let (decision, _) = house.call(plugin, &house.judges, house.limits.judge_wall, call).await?;
+        let (decision, _) = house
+            .call(plugin, &house.judges, house.limits.judge_wall, call)
+            .await?;
         convert::advice(decision, &field).map_err(|why| nonsense(plugin, &why))
     }
 }
@@ -219,7 +278,9 @@ impl House {
             return Err(missing(self.why_missing(kind, &plugin.name, shelf.keys())));
         };
         if plugin.digest.is_empty() {
-            return Err(missing("was not there when the tournament opened; start a new run".to_owned()));
+            return Err(missing(
+                "was not there when the tournament opened; start a new run".to_owned(),
+            ));
         }
         if plugin.digest != loaded.info.digest {
             return Err(missing(format!(
@@ -232,18 +293,29 @@ impl House {
         Ok(loaded)
     }
 
-    fn why_missing<'a>(&self, kind: PluginKind, name: &str, there: impl Iterator<Item = &'a String>) -> String {
+    fn why_missing<'a>(
+        &self,
+        kind: PluginKind,
+        name: &str,
+        there: impl Iterator<Item = &'a String>,
+    ) -> String {
         match self.shelf.problem(name) {
             Some(problem) => format!("is not loaded: {} {}", problem.path.display(), problem.why),
             None => {
                 let there: Vec<&str> = there.map(String::as_str).collect();
-                format!("is in no plugin directory as a {kind} (there: {})", there.join(", "))
+                format!(
+                    "is in no plugin directory (plugins of kind {kind}: {})",
+                    there.join(", ")
+                )
             }
         }
     }
 
     fn store(&self, desk: Desk, book: LogBook, cpu: Duration) -> Store<State> {
-        limits::store(&self.engine, State::new(desk, Meter::new(self.limits.clone(), cpu), book))
+        limits::store(
+            &self.engine,
+            State::new(desk, Meter::new(self.limits.clone(), cpu), book),
+        )
     }
 
     fn judge_store(&self, plugin: &PluginRef, field: &Arc<Field>) -> Store<State> {
@@ -261,11 +333,22 @@ impl House {
     ) -> Result<(T, Store<State>), PluginFailure> {
         let name = &plugin.name;
         // Never closed; if it were, the host would be leaving.
-        let _turn = turns.acquire().await.map_err(|_| Stop::HostLeaves.failure(name))?;
-        let (answer, store) = self.threads.run(wall, call).await.map_err(|stop| stop.failure(name))?;
+        let _turn = turns
+            .acquire()
+            .await
+            .map_err(|_| Stop::HostLeaves.failure(name))?;
+        let (answer, store) = self
+            .threads
+            .run(wall, call)
+            .await
+            .map_err(|stop| stop.failure(name))?;
         match answer {
             Ok(Ok(answer)) => Ok((answer, store)),
-            Ok(Err(why)) => Err(limits::failure(name, PluginFailureKind::Returned, &format!("gave up: {why}"))),
+            Ok(Err(why)) => Err(limits::failure(
+                name,
+                PluginFailureKind::Returned,
+                &format!("gave up: {why}"),
+            )),
             Err(error) => Err(limits::explain(name, &error, store.data())),
         }
     }

@@ -9,12 +9,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use changebus::event::{
-    Commit, Fault, FaultKind, ModelAnswer, ModelRequest, Oid, Patch, ProbeReport, TestFailure, Usage,
+    Commit, Fault, FaultKind, ModelAnswer, ModelRequest, Oid, Patch, ProbeReport, TestFailure,
+    Usage,
 };
 use changebus::outside::wasm::{
-    Contender, FailureFacts, Field, Hit, LogLevel, ReadChange, ReadTree, SearchOptions, Services, StrategyTask,
+    Contender, FailureFacts, Field, Hit, LogLevel, ReadChange, ReadTree, SearchOptions, Services,
+    StrategyTask,
 };
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -26,7 +29,13 @@ pub struct Leaves {
 
 impl Leaves {
     fn file(&self, path: &str) -> Result<&'static str, Fault> {
-        let missing = || Fault::new(FaultKind::NotFound, "tree.no-file", format!("no file {path}"));
+        let missing = || {
+            Fault::new(
+                FaultKind::NotFound,
+                "tree.no-file",
+                format!("no file {path}"),
+            )
+        };
         self.files.get(path).copied().ok_or_else(missing)
     }
 }
@@ -48,14 +57,39 @@ impl ReadTree for Leaves {
     fn glob(&self, pattern: &str, limit: u32) -> Result<Vec<String>, Fault> {
         let end = pattern.trim_start_matches('*');
         let found = self.files.keys().filter(|path| path.ends_with(end));
-        Ok(found.take(limit as usize).map(|path| (*path).to_owned()).collect())
+        Ok(found
+            .take(limit as usize)
+            .map(|path| (*path).to_owned())
+            .collect())
     }
 
-    fn search(&self, pattern: &str, options: SearchOptions, _: Option<&str>, _: u32) -> Result<Vec<Hit>, Fault> {
-        assert_eq!(options, SearchOptions { regex: false, ignore_case: true, word: false });
+    fn search(
+        &self,
+        pattern: &str,
+        options: SearchOptions,
+        _: Option<&str>,
+        _: u32,
+    ) -> Result<Vec<Hit>, Fault> {
+        assert_eq!(
+            options,
+            SearchOptions {
+                regex: false,
+                ignore_case: true,
+                word: false
+            }
+        );
         let pattern = pattern.to_lowercase();
-        let found = self.files.iter().filter(|(_, text)| text.to_lowercase().contains(&pattern));
-        Ok(found.map(|(path, text)| Hit { path: (*path).to_owned(), line: 1, text: (*text).to_owned() }).collect())
+        let found = self
+            .files
+            .iter()
+            .filter(|(_, text)| text.to_lowercase().contains(&pattern));
+        Ok(found
+            .map(|(path, text)| Hit {
+                path: (*path).to_owned(),
+                line: 1,
+                text: (*text).to_owned(),
+            })
+            .collect())
     }
 }
 
@@ -67,7 +101,8 @@ impl ReadChange for Move {
     }
 
     fn protected(&self, path: &str) -> Option<String> {
-        path.starts_with("tests/").then(|| "it is a test".to_owned())
+        path.starts_with("tests/")
+            .then(|| "it is a test".to_owned())
     }
 }
 
@@ -78,8 +113,13 @@ pub enum Reply {
     Well,
     Fault(Fault),
     Never,
+    /// Well, once so many are asking at the same time.
+    Together(Arc<Barrier>),
     Panic,
 }
+
+/// Level, message and fields of a log line.
+pub type Line = (LogLevel, String, Vec<(String, String)>);
 
 /// Services that keep everything they are asked and told.
 #[derive(Default)]
@@ -87,22 +127,32 @@ pub struct Books {
     pub reply: Reply,
     pub asked: Mutex<Vec<ModelRequest>>,
     pub probed: Mutex<Vec<Patch>>,
-    pub lines: Mutex<Vec<(LogLevel, String, Vec<(String, String)>)>>,
+    pub lines: Mutex<Vec<Line>>,
 }
 
 impl Books {
     pub fn that(reply: Reply) -> Arc<Books> {
-        Arc::new(Books { reply, ..Books::default() })
+        Arc::new(Books {
+            reply,
+            ..Books::default()
+        })
     }
 
-    pub fn lines(&self) -> Vec<(LogLevel, String, Vec<(String, String)>)> {
-        self.lines.lock().expect("no test panics while it logs").clone()
+    pub fn lines(&self) -> Vec<Line> {
+        self.lines
+            .lock()
+            .expect("no test panics while it logs")
+            .clone()
     }
 
     async fn answer<T>(&self, well: T) -> Result<T, Fault> {
         match &self.reply {
             Reply::Well => Ok(well),
             Reply::Fault(fault) => Err(fault.clone()),
+            Reply::Together(all) => {
+                all.wait().await;
+                Ok(well)
+            }
             Reply::Never => std::future::pending().await,
             Reply::Panic => panic!("the books are lost"),
         }
@@ -111,7 +161,10 @@ impl Books {
 
 impl Services for Books {
     fn complete(&self, request: ModelRequest) -> Answer<'_, Result<ModelAnswer, Fault>> {
-        self.asked.lock().expect("no test panics while it asks").push(request);
+        self.asked
+            .lock()
+            .expect("no test panics while it asks")
+            .push(request);
         Box::pin(self.answer(ModelAnswer {
             text: "use a plus".to_owned(),
             model: "m-1-full".to_owned(),
@@ -129,7 +182,10 @@ impl Services for Books {
     }
 
     fn probe(&self, patch: Patch) -> Answer<'_, Result<ProbeReport, Fault>> {
-        self.probed.lock().expect("no test panics while it probes").push(patch);
+        self.probed
+            .lock()
+            .expect("no test panics while it probes")
+            .push(patch);
         Box::pin(self.answer(ProbeReport {
             still_failing: vec!["t::one".to_owned()],
             broken: vec!["t::three".to_owned()],
@@ -147,7 +203,10 @@ impl Services for Books {
 
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
         let line = (level, message.to_owned(), fields.to_vec());
-        self.lines.lock().expect("no test panics while it logs").push(line);
+        self.lines
+            .lock()
+            .expect("no test panics while it logs")
+            .push(line);
     }
 }
 
@@ -163,7 +222,12 @@ fn failed(id: &str) -> TestFailure {
 
 /// A task for `moody-strategy` in the given mood, with an hour to spare.
 pub fn task(mood: Value, books: &Arc<Books>) -> StrategyTask {
-    let tree = |revision| Arc::new(Leaves { revision, files: BTreeMap::from([("a.txt", "Hello"), ("b.rs", "x")]) });
+    let tree = |revision| {
+        Arc::new(Leaves {
+            revision,
+            files: BTreeMap::from([("a.txt", "Hello"), ("b.rs", "x")]),
+        })
+    };
     StrategyTask {
         failure: FailureFacts {
             project: "shop".to_owned(),
@@ -187,7 +251,11 @@ pub fn task(mood: Value, books: &Arc<Books>) -> StrategyTask {
 }
 
 fn commit(id: &str, message: &str) -> Commit {
-    Commit { id: Oid(id.to_owned()), author: "Ada <ada@example.org>".to_owned(), message: message.to_owned() }
+    Commit {
+        id: Oid(id.to_owned()),
+        author: "Ada <ada@example.org>".to_owned(),
+        message: message.to_owned(),
+    }
 }
 
 /// A field of two for the moody judges: A fixes 9 tests, B 5 and breaks a gate.
@@ -204,14 +272,21 @@ pub fn field(mood: &str) -> Field {
         failing: vec!["t::one".to_owned(), "t::two".to_owned()],
         score: (id == "A").then_some(90.0),
         evidence: (id == "A").then_some(0.8),
-        security: if id == "A" { vec!["it touches a lock file".to_owned()] } else { Vec::new() },
+        security: if id == "A" {
+            vec!["it touches a lock file".to_owned()]
+        } else {
+            Vec::new()
+        },
     };
     Field {
         project: "shop".to_owned(),
         base: "ba5e".to_owned(),
         head: "4ead".to_owned(),
         attributes: BTreeMap::from([("merge-threshold".to_owned(), "75".to_owned())]),
-        contenders: vec![contender("A", 9.0, &[]), contender("B", 5.0, &["it breaks t::three"])],
+        contenders: vec![
+            contender("A", 9.0, &[]),
+            contender("B", 5.0, &["it breaks t::three"]),
+        ],
         ambiguity: vec!["they behave differently".to_owned()],
         config: json!({ "do": mood }),
         history: Arc::new(BTreeMap::from([("strategy/moody/merged".to_owned(), 4.0)])),

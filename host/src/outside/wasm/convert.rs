@@ -106,30 +106,54 @@ pub fn search_options(options: workspace::SearchOpts) -> SearchOptions {
 }
 
 pub fn hit(hit: Hit) -> workspace::Hit {
-    workspace::Hit { path: hit.path, line: hit.line, text: hit.text }
+    workspace::Hit {
+        path: hit.path,
+        line: hit.line,
+        text: hit.text,
+    }
 }
 
 /// A strategy's answer, or why it makes no sense.
-pub fn strategy_answer(outcome: fix::Outcome, table: &mut ResourceTable) -> Result<StrategyAnswer, String> {
+pub fn strategy_answer(
+    outcome: fix::Outcome,
+    table: &mut ResourceTable,
+) -> Result<StrategyAnswer, String> {
     match outcome {
         fix::Outcome::Decline(why) => Ok(StrategyAnswer::Decline(cut(&why, LONG).to_owned())),
         fix::Outcome::Propose(proposal) => Ok(StrategyAnswer::Propose {
             confidence: share("confidence", f64::from(proposal.confidence))?,
             patch: patch(proposal.patch, table)?,
             rationale: cut(&proposal.rationale, LONG).to_owned(),
-            notes: proposal.notes.into_iter().take(MANY).map(|(k, v)| (short(&k), short(&v))).collect(),
+            notes: proposal
+                .notes
+                .into_iter()
+                .take(MANY)
+                .map(|(k, v)| (short(&k), short(&v)))
+                .collect(),
         }),
     }
 }
 
-fn patch(draft: wasmtime::component::Resource<PatchDraft>, table: &mut ResourceTable) -> Result<Patch, String> {
-    let draft = table.delete(draft).map_err(|error| format!("proposed a patch that is not there: {error}"))?;
+fn patch(
+    draft: wasmtime::component::Resource<PatchDraft>,
+    table: &mut ResourceTable,
+) -> Result<Patch, String> {
+    let draft = table
+        .delete(draft)
+        .map_err(|error| format!("proposed a patch that is not there: {error}"))?;
     draft.finished().cloned().map_err(|fault| fault.message)
 }
 
 /// A scorer's marks by contender, or why they make no sense.
-pub fn scores(scored: Vec<judge::Scored>, field: &Field) -> Result<BTreeMap<String, Score>, String> {
-    let known: BTreeSet<&str> = field.contenders.iter().map(|contender| contender.id.as_str()).collect();
+pub fn scores(
+    scored: Vec<judge::Scored>,
+    field: &Field,
+) -> Result<BTreeMap<String, Score>, String> {
+    let known: BTreeSet<&str> = field
+        .contenders
+        .iter()
+        .map(|contender| contender.id.as_str())
+        .collect();
     let mut scores = BTreeMap::new();
     for one in scored {
         known_contender(&one.id, &known)?;
@@ -155,7 +179,11 @@ fn marks(id: &str, marks: Vec<(String, f64)>) -> Result<BTreeMap<String, f64>, S
 
 /// An escalation plugin's opinion, or why it makes no sense.
 pub fn advice(decision: gate::Decision, field: &Field) -> Result<Advice, String> {
-    let known: BTreeSet<&str> = field.contenders.iter().map(|contender| contender.id.as_str()).collect();
+    let known: BTreeSet<&str> = field
+        .contenders
+        .iter()
+        .map(|contender| contender.id.as_str())
+        .collect();
     if let Some(id) = &decision.contender {
         known_contender(id, &known)?;
     }
@@ -163,7 +191,9 @@ pub fn advice(decision: gate::Decision, field: &Field) -> Result<Advice, String>
     Ok(Advice {
         action: action(decision.action),
         contender: decision.contender,
-        reasons: reasons.map(|reason| (short(&reason.code), short(&reason.message))).collect(),
+        reasons: reasons
+            .map(|reason| (short(&reason.code), short(&reason.message)))
+            .collect(),
     })
 }
 
@@ -180,7 +210,11 @@ fn known_contender(id: &str, known: &BTreeSet<&str>) -> Result<(), String> {
         return Ok(());
     }
     let all: Vec<&str> = known.iter().copied().collect();
-    Err(format!("speaks of a contender `{}` that is not in the field ({})", cut(id, 100), all.join(", ")))
+    Err(format!(
+        "speaks of a contender `{}` that is not in the field ({})",
+        cut(id, 100),
+        all.join(", ")
+    ))
 }
 
 fn share(what: &str, value: f64) -> Result<f64, String> {
@@ -191,7 +225,9 @@ fn within(what: &str, value: f64, most: f64) -> Result<f64, String> {
     if (0.0..=most).contains(&value) {
         return Ok(value);
     }
-    Err(format!("gave a {what} of {value}, which is not between 0 and {most}"))
+    Err(format!(
+        "gave a {what} of {value}, which is not between 0 and {most}"
+    ))
 }
 
 fn short(text: &str) -> String {

@@ -5,18 +5,13 @@
 
 use std::path::Path;
 
-use wasmtime::{Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig,
+};
 
 use super::WasmError;
-use super::limits::Limits;
+use super::limits::{INSTANCES, Limits, MEMORIES, TABLE_ELEMENTS, TABLES};
 
-/// Core instances, memories and tables kept ready for each guest. A Rust component needs 3, 1 and 2; a
-/// JavaScript one 3 memories and 3 tables.
-const INSTANCES: u32 = 8;
-const MEMORIES: u32 = 3;
-const TABLES: u32 = 4;
-/// Tables of one guest.
-const TABLES_PER_GUEST: u32 = 16;
 /// Address space for a memory where there is none to spare.
 const FRUGAL_RESERVATION: u64 = 64 << 20;
 
@@ -29,7 +24,9 @@ pub fn start(cache: &Path, limits: &Limits, guests: usize) -> Result<Engine, Was
     Engine::new(&roomy)
         .or_else(|_| {
             let mut frugal = settings(&cache);
-            frugal.memory_reservation(FRUGAL_RESERVATION).memory_guard_size(64 << 10);
+            frugal
+                .memory_reservation(FRUGAL_RESERVATION)
+                .memory_guard_size(64 << 10);
             frugal.memory_reservation_for_growth(FRUGAL_RESERVATION);
             Engine::new(&frugal)
         })
@@ -46,6 +43,7 @@ fn settings(cache: &Cache) -> Config {
     config
 }
 
+/// Room for every guest at its limits, so that no guest can take another's.
 fn pool(limits: &Limits, guests: usize) -> PoolingAllocationConfig {
     let guests = u32::try_from(guests).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
@@ -54,7 +52,9 @@ fn pool(limits: &Limits, guests: usize) -> PoolingAllocationConfig {
         .total_memories(guests * MEMORIES)
         .total_tables(guests * TABLES)
         .total_stacks(guests)
-        .max_tables_per_component(TABLES_PER_GUEST)
+        .max_tables_per_component(TABLES)
+        .max_memories_per_component(MEMORIES)
+        .table_elements(TABLE_ELEMENTS)
         .max_memory_size(limits.memory_bytes)
         .linear_memory_keep_resident(64 << 10)
         .table_keep_resident(64 << 10);
@@ -63,7 +63,10 @@ fn pool(limits: &Limits, guests: usize) -> PoolingAllocationConfig {
 
 /// Compiled code is kept from one start to the next; a missing or damaged entry is compiled again.
 fn keep(path: &Path) -> Result<Cache, WasmError> {
-    let refused = |source| WasmError::Cache { path: path.to_owned(), source };
+    let refused = |source| WasmError::Cache {
+        path: path.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(path).map_err(|error| refused(error.into()))?;
     let absolute = std::path::absolute(path).map_err(|error| refused(error.into()))?;
     let mut config = CacheConfig::new();

@@ -21,7 +21,10 @@ use super::limits::{HOST_OBJECTS, Meter, Stop, cut};
 use super::log::LogBook;
 use super::task::{Contender, Field, ReadTree, StrategyTask};
 use super::wasi;
-use crate::event::{Edit, Fault, FaultKind, ModelAnswer, ModelMessage, ModelRequest, Patch, ProbeReport, SystemBlock};
+use crate::event::{
+    Edit, Fault, FaultKind, ModelAnswer, ModelMessage, ModelRequest, Patch, ProbeReport,
+    SystemBlock,
+};
 
 /// Most entries that one call of `glob` or `search` brings back.
 const MOST_HITS: u32 = 10_000;
@@ -41,7 +44,10 @@ pub struct State {
 pub enum Desk {
     /// Nothing yet: it is only looked at.
     Empty,
-    Strategy { task: Box<StrategyTask>, home: Handle },
+    Strategy {
+        task: Box<StrategyTask>,
+        home: Handle,
+    },
     Judge(Arc<Field>),
 }
 
@@ -73,7 +79,9 @@ impl PatchDraft {
             Some(path) => Err(Fault::new(
                 FaultKind::Invalid,
                 "patch.not-text",
-                format!("writes `{path}` with bytes that are not UTF-8; only text files can be written"),
+                format!(
+                    "writes `{path}` with bytes that are not UTF-8; only text files can be written"
+                ),
             )),
         }
     }
@@ -84,15 +92,26 @@ impl State {
         let book = Arc::new(book);
         let mut table = ResourceTable::new();
         table.set_max_capacity(HOST_OBJECTS);
-        State { table, meter, wasi: wasi::context(&book), book, desk }
+        State {
+            table,
+            meter,
+            wasi: wasi::context(&book),
+            book,
+            desk,
+        }
     }
 
     /// Puts the failure and the failing tree on the guest's desk; the entries stay until the call is over.
-    pub fn lay_out_failure(&mut self) -> wasmtime::Result<(Resource<ContextHandle>, Resource<TreeHandle>)> {
+    pub fn lay_out_failure(
+        &mut self,
+    ) -> wasmtime::Result<(Resource<ContextHandle>, Resource<TreeHandle>)> {
         let tree = TreeHandle(Arc::clone(&self.task()?.tree));
         let context = self.table.push(ContextHandle)?;
         let tree = self.table.push(tree)?;
-        Ok((Resource::new_borrow(context.rep()), Resource::new_borrow(tree.rep())))
+        Ok((
+            Resource::new_borrow(context.rep()),
+            Resource::new_borrow(tree.rep()),
+        ))
     }
 
     pub fn lay_out_tournament(&mut self) -> wasmtime::Result<Resource<TournamentHandle>> {
@@ -123,11 +142,19 @@ impl State {
 
     fn contender(&self, handle: &Resource<ContenderHandle>) -> wasmtime::Result<&Contender> {
         let index = self.table.get(handle)?.0;
-        Ok(self.field()?.contenders.get(index).ok_or(Stop::OutOfPlace)?)
+        Ok(self
+            .field()?
+            .contenders
+            .get(index)
+            .ok_or(Stop::OutOfPlace)?)
     }
 
     fn contender_by_id(&self, id: &str) -> Result<Option<&Contender>, Stop> {
-        Ok(self.field()?.contenders.iter().find(|contender| contender.id == id))
+        Ok(self
+            .field()?
+            .contenders
+            .iter()
+            .find(|contender| contender.id == id))
     }
 
     fn most_bytes(&self, asked: u32) -> u32 {
@@ -139,7 +166,12 @@ impl State {
     }
 
     /// Adds an edit to a patch, unless the patch or all of them grow too large.
-    fn edit(&mut self, handle: &Resource<PatchDraft>, edit: Edit, bytes: usize) -> wasmtime::Result<()> {
+    fn edit(
+        &mut self,
+        handle: &Resource<PatchDraft>,
+        edit: Edit,
+        bytes: usize,
+    ) -> wasmtime::Result<()> {
         let most = self.meter.limits().patch_bytes;
         self.meter.hold(bytes + OVERHEAD)?;
         let draft = self.table.get_mut(handle)?;
@@ -151,7 +183,11 @@ impl State {
         Ok(())
     }
 
-    fn extend(&mut self, handle: &Resource<PromptDraft>, bytes: usize) -> wasmtime::Result<&mut ModelRequest> {
+    fn extend(
+        &mut self,
+        handle: &Resource<PromptDraft>,
+        bytes: usize,
+    ) -> wasmtime::Result<&mut ModelRequest> {
         self.meter.hold(bytes + OVERHEAD)?;
         let draft = self.table.get_mut(handle)?;
         draft.bytes += bytes + OVERHEAD;
@@ -160,7 +196,10 @@ impl State {
 }
 
 /// Waits for a service on the runtime it belongs to; gives it up when the guest is given up.
-async fn at_home<T: Send + 'static>(home: &Handle, ask: impl Future<Output = T> + Send + 'static) -> Result<T, Stop> {
+async fn at_home<T: Send + 'static>(
+    home: &Handle,
+    ask: impl Future<Output = T> + Send + 'static,
+) -> Result<T, Stop> {
     let mut asked = JoinSet::new();
     asked.spawn_on(ask, home);
     match asked.join_next().await {
@@ -180,7 +219,11 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 fn page(all: &[String], offset: u32, limit: u32) -> Vec<String> {
-    all.iter().skip(offset as usize).take(limit as usize).cloned().collect()
+    all.iter()
+        .skip(offset as usize)
+        .take(limit as usize)
+        .cloned()
+        .collect()
 }
 
 /// The end of a text, at most `max` bytes, whole characters only.
@@ -199,7 +242,12 @@ impl errors::Host for State {
 }
 
 impl log::Host for State {
-    fn emit(&mut self, level: log::Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+    fn emit(
+        &mut self,
+        level: log::Level,
+        message: String,
+        fields: Vec<(String, String)>,
+    ) -> wasmtime::Result<()> {
         self.meter.call()?;
         self.book.write(convert::level(level), &message, &fields);
         Ok(())
@@ -214,7 +262,11 @@ impl config::Host for State {
             Desk::Strategy { task, .. } => &task.config,
             Desk::Judge(field) => &field.config,
         };
-        Ok(if config.is_null() { "{}".to_owned() } else { config.to_string() })
+        Ok(if config.is_null() {
+            "{}".to_owned()
+        } else {
+            config.to_string()
+        })
     }
 }
 
@@ -226,7 +278,12 @@ impl budget::Host for State {
 }
 
 impl history::Host for State {
-    fn metric(&mut self, scope: String, key: String, name: String) -> wasmtime::Result<Option<f64>> {
+    fn metric(
+        &mut self,
+        scope: String,
+        key: String,
+        name: String,
+    ) -> wasmtime::Result<Option<f64>> {
         self.meter.call()?;
         let history = match &self.desk {
             Desk::Empty => return Err(Stop::OutOfPlace.into()),
@@ -253,29 +310,59 @@ impl llm::HostPrompt for State {
         Ok(self.table.push(PromptDraft { request, bytes: 0 })?)
     }
 
-    fn system(&mut self, prompt: Resource<PromptDraft>, text: String, shared: bool) -> wasmtime::Result<()> {
+    fn system(
+        &mut self,
+        prompt: Resource<PromptDraft>,
+        text: String,
+        shared: bool,
+    ) -> wasmtime::Result<()> {
         self.meter.call()?;
-        self.extend(&prompt, text.len())?.system.push(SystemBlock { text, shared });
+        self.extend(&prompt, text.len())?
+            .system
+            .push(SystemBlock { text, shared });
         Ok(())
     }
 
-    fn message(&mut self, prompt: Resource<PromptDraft>, role: llm::Role, text: String) -> wasmtime::Result<()> {
+    fn message(
+        &mut self,
+        prompt: Resource<PromptDraft>,
+        role: llm::Role,
+        text: String,
+    ) -> wasmtime::Result<()> {
         self.meter.call()?;
         let role = convert::role(role);
-        self.extend(&prompt, text.len())?.messages.push(ModelMessage { role, text });
+        self.extend(&prompt, text.len())?
+            .messages
+            .push(ModelMessage { role, text });
         Ok(())
     }
 
-    fn set_option(&mut self, prompt: Resource<PromptDraft>, key: String, value_json: String) -> Result<(), Refused> {
+    fn set_option(
+        &mut self,
+        prompt: Resource<PromptDraft>,
+        key: String,
+        value_json: String,
+    ) -> Result<(), Refused> {
         self.meter.call()?;
-        Ok(set_option(&mut self.table.get_mut(&prompt)?.request, &key, &value_json)?)
+        Ok(set_option(
+            &mut self.table.get_mut(&prompt)?.request,
+            &key,
+            &value_json,
+        )?)
     }
 
-    async fn send(&mut self, prompt: Resource<PromptDraft>) -> Result<Resource<ModelAnswer>, Refused> {
+    async fn send(
+        &mut self,
+        prompt: Resource<PromptDraft>,
+    ) -> Result<Resource<ModelAnswer>, Refused> {
         self.meter.call()?;
         let request = self.table.get(&prompt)?.request.clone();
         let services = Arc::clone(&self.task()?.services);
-        let answer = at_home(self.home()?, async move { services.complete(request).await }).await??;
+        let answer = at_home(
+            self.home()?,
+            async move { services.complete(request).await },
+        )
+        .await??;
         Ok(self.table.push(answer)?)
     }
 
@@ -292,8 +379,15 @@ fn set_option(request: &mut ModelRequest, key: &str, value_json: &str) -> Result
         "effort" => request.effort = Some(text_option(key, value_json)?),
         "temperature" => request.temperature = Some(option_value(key, value_json, "a number")?),
         _ => {
-            let message = format!("there is no option `{}`; there are `model`, `effort`, `temperature`", cut(key, 100));
-            return Err(Fault::new(FaultKind::Invalid, "llm.unknown-option", message));
+            let message = format!(
+                "there is no option `{}`; there are `model`, `effort`, `temperature`",
+                cut(key, 100)
+            );
+            return Err(Fault::new(
+                FaultKind::Invalid,
+                "llm.unknown-option",
+                message,
+            ));
         }
     }
     Ok(())
@@ -304,9 +398,16 @@ fn text_option(key: &str, value_json: &str) -> Result<String, Fault> {
     Ok(cut(&text, 200).to_owned())
 }
 
-fn option_value<T: serde::de::DeserializeOwned>(key: &str, value_json: &str, wanted: &str) -> Result<T, Fault> {
+fn option_value<T: serde::de::DeserializeOwned>(
+    key: &str,
+    value_json: &str,
+    wanted: &str,
+) -> Result<T, Fault> {
     serde_json::from_str(value_json).map_err(|_| {
-        let message = format!("option `{key}` takes {wanted} as JSON, not `{}`", cut(value_json, 100));
+        let message = format!(
+            "option `{key}` takes {wanted} as JSON, not `{}`",
+            cut(value_json, 100)
+        );
         Fault::new(FaultKind::Invalid, "llm.bad-option", message)
     })
 }
@@ -327,7 +428,11 @@ impl llm::HostCompletion for State {
         Ok(self.table.get(&completion)?.model.clone())
     }
 
-    fn usage(&mut self, completion: Resource<ModelAnswer>, meter: String) -> wasmtime::Result<Option<u64>> {
+    fn usage(
+        &mut self,
+        completion: Resource<ModelAnswer>,
+        meter: String,
+    ) -> wasmtime::Result<Option<u64>> {
         self.meter.call()?;
         let usage = &self.table.get(&completion)?.usage;
         Ok(match meter.as_str() {
@@ -372,7 +477,12 @@ impl workspace::HostTree for State {
         Ok(aside(move || tree.read(&path, offset, most)).await??)
     }
 
-    async fn glob(&mut self, tree: Resource<TreeHandle>, pattern: String, limit: u32) -> Result<Vec<String>, Refused> {
+    async fn glob(
+        &mut self,
+        tree: Resource<TreeHandle>,
+        pattern: String,
+        limit: u32,
+    ) -> Result<Vec<String>, Refused> {
         self.meter.call()?;
         let tree = self.tree(&tree)?;
         Ok(aside(move || tree.glob(&pattern, limit.min(MOST_HITS))).await??)
@@ -389,8 +499,19 @@ impl workspace::HostTree for State {
         self.meter.call()?;
         let tree = self.tree(&tree)?;
         let options = convert::search_options(options);
-        let search = move || tree.search(&pattern, options, path_glob.as_deref(), limit.min(MOST_HITS));
-        Ok(aside(search).await??.into_iter().map(convert::hit).collect())
+        let search = move || {
+            tree.search(
+                &pattern,
+                options,
+                path_glob.as_deref(),
+                limit.min(MOST_HITS),
+            )
+        };
+        Ok(aside(search)
+            .await??
+            .into_iter()
+            .map(convert::hit)
+            .collect())
     }
 
     fn drop(&mut self, tree: Resource<TreeHandle>) -> wasmtime::Result<()> {
@@ -416,16 +537,32 @@ impl patching::HostPatch for State {
     ) -> wasmtime::Result<()> {
         self.meter.call()?;
         let bytes = path.len() + search.len() + replacement.len();
-        self.edit(&patch, Edit::Replace { path, search, replacement }, bytes)
+        self.edit(
+            &patch,
+            Edit::Replace {
+                path,
+                search,
+                replacement,
+            },
+            bytes,
+        )
     }
 
-    fn write(&mut self, patch: Resource<PatchDraft>, path: String, content: Vec<u8>) -> wasmtime::Result<()> {
+    fn write(
+        &mut self,
+        patch: Resource<PatchDraft>,
+        path: String,
+        content: Vec<u8>,
+    ) -> wasmtime::Result<()> {
         self.meter.call()?;
         let bytes = path.len() + content.len();
         match String::from_utf8(content) {
             Ok(content) => self.edit(&patch, Edit::Write { path, content }, bytes),
             Err(_) => {
-                self.table.get_mut(&patch)?.not_text.get_or_insert(head(&path, 200));
+                self.table
+                    .get_mut(&patch)?
+                    .not_text
+                    .get_or_insert(head(&path, 200));
                 Ok(())
             }
         }
@@ -476,23 +613,43 @@ impl probe::HostReport for State {
         Ok(page(&self.table.get(&report)?.still_failing, offset, limit))
     }
 
-    fn broken(&mut self, report: Resource<ProbeReport>, offset: u32, limit: u32) -> wasmtime::Result<Vec<String>> {
+    fn broken(
+        &mut self,
+        report: Resource<ProbeReport>,
+        offset: u32,
+        limit: u32,
+    ) -> wasmtime::Result<Vec<String>> {
         self.meter.call()?;
         Ok(page(&self.table.get(&report)?.broken, offset, limit))
     }
 
-    fn message(&mut self, report: Resource<ProbeReport>, test_id: String) -> wasmtime::Result<Option<String>> {
+    fn message(
+        &mut self,
+        report: Resource<ProbeReport>,
+        test_id: String,
+    ) -> wasmtime::Result<Option<String>> {
         self.meter.call()?;
         let failures = &self.table.get(&report)?.failures;
-        Ok(failures.iter().find(|failure| failure.id == test_id).map(|failure| failure.message.clone()))
+        Ok(failures
+            .iter()
+            .find(|failure| failure.id == test_id)
+            .map(|failure| failure.message.clone()))
     }
 
-    fn output(&mut self, report: Resource<ProbeReport>, max_bytes: u32) -> wasmtime::Result<String> {
+    fn output(
+        &mut self,
+        report: Resource<ProbeReport>,
+        max_bytes: u32,
+    ) -> wasmtime::Result<String> {
         self.meter.call()?;
         Ok(tail(&self.table.get(&report)?.output, max_bytes).to_owned())
     }
 
-    fn metric(&mut self, report: Resource<ProbeReport>, name: String) -> wasmtime::Result<Option<f64>> {
+    fn metric(
+        &mut self,
+        report: Resource<ProbeReport>,
+        name: String,
+    ) -> wasmtime::Result<Option<f64>> {
         self.meter.call()?;
         let report = self.table.get(&report)?;
         Ok(match name.as_str() {
@@ -527,15 +684,27 @@ impl failure::HostContext for State {
         Ok(self.task()?.failure.head.clone())
     }
 
-    fn failing_tests(&mut self, _: Resource<ContextHandle>, offset: u32, limit: u32) -> wasmtime::Result<Vec<String>> {
+    fn failing_tests(
+        &mut self,
+        _: Resource<ContextHandle>,
+        offset: u32,
+        limit: u32,
+    ) -> wasmtime::Result<Vec<String>> {
         self.meter.call()?;
         Ok(page(&self.task()?.failure.failing, offset, limit))
     }
 
-    fn message(&mut self, _: Resource<ContextHandle>, test_id: String) -> wasmtime::Result<Option<String>> {
+    fn message(
+        &mut self,
+        _: Resource<ContextHandle>,
+        test_id: String,
+    ) -> wasmtime::Result<Option<String>> {
         self.meter.call()?;
         let failures = &self.task()?.failure.failures;
-        Ok(failures.iter().find(|failure| failure.id == test_id).map(|failure| failure.message.clone()))
+        Ok(failures
+            .iter()
+            .find(|failure| failure.id == test_id)
+            .map(|failure| failure.message.clone()))
     }
 
     fn detail(
@@ -546,25 +715,48 @@ impl failure::HostContext for State {
     ) -> wasmtime::Result<Option<String>> {
         self.meter.call()?;
         let failures = &self.task()?.failure.failures;
-        Ok(failures.iter().find(|failure| failure.id == test_id).map(|failure| head(&failure.detail, max_bytes)))
+        Ok(failures
+            .iter()
+            .find(|failure| failure.id == test_id)
+            .map(|failure| head(&failure.detail, max_bytes)))
     }
 
-    fn location(&mut self, _: Resource<ContextHandle>, test_id: String) -> wasmtime::Result<Option<(String, u32)>> {
+    fn location(
+        &mut self,
+        _: Resource<ContextHandle>,
+        test_id: String,
+    ) -> wasmtime::Result<Option<(String, u32)>> {
         self.meter.call()?;
         let failures = &self.task()?.failure.failures;
         let found = failures.iter().find(|failure| failure.id == test_id);
         Ok(found.and_then(|failure| Some((failure.file.clone()?, failure.line.unwrap_or(0)))))
     }
 
-    fn suite_output(&mut self, _: Resource<ContextHandle>, max_bytes: u32) -> wasmtime::Result<String> {
+    fn suite_output(
+        &mut self,
+        _: Resource<ContextHandle>,
+        max_bytes: u32,
+    ) -> wasmtime::Result<String> {
         self.meter.call()?;
         Ok(tail(&self.task()?.failure.suite_output, max_bytes).to_owned())
     }
 
-    fn commits(&mut self, _: Resource<ContextHandle>, limit: u32) -> wasmtime::Result<Vec<(String, String, String)>> {
+    fn commits(
+        &mut self,
+        _: Resource<ContextHandle>,
+        limit: u32,
+    ) -> wasmtime::Result<Vec<(String, String, String)>> {
         self.meter.call()?;
         let commits = self.task()?.failure.commits.iter().take(limit as usize);
-        Ok(commits.map(|commit| (commit.id.0.clone(), commit.author.clone(), commit.message.clone())).collect())
+        Ok(commits
+            .map(|commit| {
+                (
+                    commit.id.0.clone(),
+                    commit.author.clone(),
+                    commit.message.clone(),
+                )
+            })
+            .collect())
     }
 
     fn changed_paths(&mut self, _: Resource<ContextHandle>) -> wasmtime::Result<Vec<String>> {
@@ -591,12 +783,20 @@ impl failure::HostContext for State {
         Ok(self.table.push(tree)?)
     }
 
-    fn protected(&mut self, _: Resource<ContextHandle>, path: String) -> wasmtime::Result<Option<String>> {
+    fn protected(
+        &mut self,
+        _: Resource<ContextHandle>,
+        path: String,
+    ) -> wasmtime::Result<Option<String>> {
         self.meter.call()?;
         Ok(self.task()?.failure.change.protected(&path))
     }
 
-    fn attribute(&mut self, _: Resource<ContextHandle>, key: String) -> wasmtime::Result<Option<String>> {
+    fn attribute(
+        &mut self,
+        _: Resource<ContextHandle>,
+        key: String,
+    ) -> wasmtime::Result<Option<String>> {
         self.meter.call()?;
         Ok(self.task()?.failure.attributes.get(&key).cloned())
     }
@@ -630,7 +830,11 @@ impl arena::HostContender for State {
         Ok(self.contender(&contender)?.confidence as f32)
     }
 
-    fn unified_diff(&mut self, contender: Resource<ContenderHandle>, max_bytes: u32) -> wasmtime::Result<String> {
+    fn unified_diff(
+        &mut self,
+        contender: Resource<ContenderHandle>,
+        max_bytes: u32,
+    ) -> wasmtime::Result<String> {
         self.meter.call()?;
         Ok(head(&self.contender(&contender)?.patch, max_bytes))
     }
@@ -640,12 +844,19 @@ impl arena::HostContender for State {
         Ok(self.contender(&contender)?.paths.clone())
     }
 
-    fn metric(&mut self, contender: Resource<ContenderHandle>, name: String) -> wasmtime::Result<Option<f64>> {
+    fn metric(
+        &mut self,
+        contender: Resource<ContenderHandle>,
+        name: String,
+    ) -> wasmtime::Result<Option<f64>> {
         self.meter.call()?;
         Ok(self.contender(&contender)?.metrics.get(&name).copied())
     }
 
-    fn broken_gates(&mut self, contender: Resource<ContenderHandle>) -> wasmtime::Result<Vec<String>> {
+    fn broken_gates(
+        &mut self,
+        contender: Resource<ContenderHandle>,
+    ) -> wasmtime::Result<Vec<String>> {
         self.meter.call()?;
         Ok(self.contender(&contender)?.broken_gates.clone())
     }
@@ -682,30 +893,58 @@ impl arena::HostTournament for State {
         Ok(self.field()?.head.clone())
     }
 
-    fn attribute(&mut self, _: Resource<TournamentHandle>, key: String) -> wasmtime::Result<Option<String>> {
+    fn attribute(
+        &mut self,
+        _: Resource<TournamentHandle>,
+        key: String,
+    ) -> wasmtime::Result<Option<String>> {
         self.meter.call()?;
         Ok(self.field()?.attributes.get(&key).cloned())
     }
 
-    fn contenders(&mut self, _: Resource<TournamentHandle>) -> wasmtime::Result<Vec<Resource<ContenderHandle>>> {
+    fn contenders(
+        &mut self,
+        _: Resource<TournamentHandle>,
+    ) -> wasmtime::Result<Vec<Resource<ContenderHandle>>> {
         self.meter.call()?;
         let handles = 0..self.field()?.contenders.len();
-        Ok(handles.map(|index| self.table.push(ContenderHandle(index))).collect::<Result<_, _>>()?)
+        Ok(handles
+            .map(|index| self.table.push(ContenderHandle(index)))
+            .collect::<Result<_, _>>()?)
     }
 
-    fn score(&mut self, _: Resource<TournamentHandle>, contender_id: String) -> wasmtime::Result<Option<f64>> {
+    fn score(
+        &mut self,
+        _: Resource<TournamentHandle>,
+        contender_id: String,
+    ) -> wasmtime::Result<Option<f64>> {
         self.meter.call()?;
-        Ok(self.contender_by_id(&contender_id)?.and_then(|contender| contender.score))
+        Ok(self
+            .contender_by_id(&contender_id)?
+            .and_then(|contender| contender.score))
     }
 
-    fn confidence(&mut self, _: Resource<TournamentHandle>, contender_id: String) -> wasmtime::Result<Option<f64>> {
+    fn confidence(
+        &mut self,
+        _: Resource<TournamentHandle>,
+        contender_id: String,
+    ) -> wasmtime::Result<Option<f64>> {
         self.meter.call()?;
-        Ok(self.contender_by_id(&contender_id)?.and_then(|contender| contender.evidence))
+        Ok(self
+            .contender_by_id(&contender_id)?
+            .and_then(|contender| contender.evidence))
     }
 
-    fn security(&mut self, _: Resource<TournamentHandle>, contender_id: String) -> wasmtime::Result<Vec<String>> {
+    fn security(
+        &mut self,
+        _: Resource<TournamentHandle>,
+        contender_id: String,
+    ) -> wasmtime::Result<Vec<String>> {
         self.meter.call()?;
-        Ok(self.contender_by_id(&contender_id)?.map(|contender| contender.security.clone()).unwrap_or_default())
+        Ok(self
+            .contender_by_id(&contender_id)?
+            .map(|contender| contender.security.clone())
+            .unwrap_or_default())
     }
 
     fn ambiguity(&mut self, _: Resource<TournamentHandle>) -> wasmtime::Result<Vec<String>> {

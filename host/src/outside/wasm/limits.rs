@@ -15,15 +15,15 @@ use crate::event::{PluginFailure, PluginFailureKind};
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Elements of all tables of one guest together.
-const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables of one guest. A Rust component has 3 instances, 1 memory, 2 tables;
-/// a JavaScript one 3 memories.
-const INSTANCES: usize = 32;
-const MEMORIES: usize = 8;
-const TABLES: usize = 16;
+pub const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances, memories and tables of one guest. A Rust component has 3, 1 and 2; a JavaScript one has 3
+/// memories and 3 tables, a Python one many instances.
+pub const INSTANCES: u32 = 32;
+pub const MEMORIES: u32 = 4;
+pub const TABLES: u32 = 8;
 /// Prompts, patches, trees and the like that a guest holds at the same time.
 pub const HOST_OBJECTS: usize = 10_000;
-/// Frames of a guest's backtrace that are told.
+/// Functions of a guest's backtrace that are told.
 const FRAMES: usize = 6;
 /// Longest `why` of a failure, in bytes.
 const WHY: usize = 4 << 10;
@@ -106,9 +106,11 @@ impl Stop {
         match self {
             Stop::Cpu(_) | Stop::Wall(_) | Stop::HostLeaves => PluginFailureKind::TimedOut,
             Stop::Memory(_) | Stop::TableElements => PluginFailureKind::OutOfMemory,
-            Stop::HostCalls(_) | Stop::Patch(_) | Stop::Held(_) | Stop::Crossing(_) | Stop::HostObjects => {
-                PluginFailureKind::Flooded
-            }
+            Stop::HostCalls(_)
+            | Stop::Patch(_)
+            | Stop::Held(_)
+            | Stop::Crossing(_)
+            | Stop::HostObjects => PluginFailureKind::Flooded,
             Stop::OutOfPlace => PluginFailureKind::Trapped,
         }
     }
@@ -132,7 +134,15 @@ pub struct Meter {
 impl Meter {
     /// `cpu` is the time this call may compute.
     pub fn new(limits: Limits, cpu: Duration) -> Meter {
-        Meter { limits, cpu, computed: Duration::ZERO, calls: 0, memory: 0, table_elements: 0, held: 0 }
+        Meter {
+            limits,
+            cpu,
+            computed: Duration::ZERO,
+            calls: 0,
+            memory: 0,
+            table_elements: 0,
+            held: 0,
+        }
     }
 
     pub fn limits(&self) -> &Limits {
@@ -142,13 +152,19 @@ impl Meter {
     /// Counts a call to the host.
     pub fn call(&mut self) -> Result<(), Stop> {
         self.calls += 1;
-        under(self.calls <= self.limits.host_calls, Stop::HostCalls(self.limits.host_calls))
+        under(
+            self.calls <= self.limits.host_calls,
+            Stop::HostCalls(self.limits.host_calls),
+        )
     }
 
     /// Counts bytes that the host keeps for the guest.
     pub fn hold(&mut self, bytes: usize) -> Result<(), Stop> {
         self.held = self.held.saturating_add(bytes);
-        under(self.held <= self.limits.held_bytes, Stop::Held(self.limits.held_bytes))
+        under(
+            self.held <= self.limits.held_bytes,
+            Stop::Held(self.limits.held_bytes),
+        )
     }
 
     pub fn release(&mut self, bytes: usize) {
@@ -163,28 +179,43 @@ impl Meter {
 
 impl ResourceLimiter for Meter {
     // An error instead of `Ok(false)`: the guest's allocator would turn the latter into a nameless panic.
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         self.memory = self.memory.saturating_add(desired.saturating_sub(current));
-        under(self.memory <= self.limits.memory_bytes, Stop::Memory(self.limits.memory_bytes))?;
+        under(
+            self.memory <= self.limits.memory_bytes,
+            Stop::Memory(self.limits.memory_bytes),
+        )?;
         Ok(true)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        self.table_elements = self.table_elements.saturating_add(desired.saturating_sub(current));
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.table_elements = self
+            .table_elements
+            .saturating_add(desired.saturating_sub(current));
         under(self.table_elements <= TABLE_ELEMENTS, Stop::TableElements)?;
         Ok(true)
     }
 
     fn instances(&self) -> usize {
-        INSTANCES
+        INSTANCES as usize
     }
 
     fn tables(&self) -> usize {
-        TABLES
+        TABLES as usize
     }
 
     fn memories(&self) -> usize {
-        MEMORIES
+        MEMORIES as usize
     }
 }
 
@@ -198,7 +229,10 @@ pub fn store(engine: &Engine, state: State) -> Store<State> {
     store.epoch_deadline_callback(|mut store| {
         store.data_mut().meter.tick()?;
         // tokio's own yield, so that timers and sockets are looked at before the guest goes on.
-        Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
+        Ok(UpdateDeadline::YieldCustom(
+            1,
+            Box::pin(tokio::task::yield_now()),
+        ))
     });
     store
 }
@@ -206,13 +240,15 @@ pub fn store(engine: &Engine, state: State) -> Store<State> {
 /// Ticks for as long as the engine is alive.
 pub fn tick(engine: &Engine) -> std::io::Result<()> {
     let engine = engine.weak();
-    std::thread::Builder::new().name("guest-ticks".to_owned()).spawn(move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    })?;
+    std::thread::Builder::new()
+        .name("guest-ticks".to_owned())
+        .spawn(move || {
+            while let Some(engine) = engine.upgrade() {
+                engine.increment_epoch();
+                drop(engine);
+                std::thread::sleep(TICK);
+            }
+        })?;
     Ok(())
 }
 
@@ -222,10 +258,23 @@ pub fn explain(plugin: &str, error: &wasmtime::Error, state: &State) -> PluginFa
     match stop(error, &root, &state.meter.limits) {
         Some(stop) => stop.failure(plugin),
         None => {
-            let cause = error.downcast_ref::<Trap>().map_or(root, ToString::to_string);
-            let said = state.book.last_words().map(|text| format!("; it said: {text}")).unwrap_or_default();
-            let frames = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
-            failure(plugin, PluginFailureKind::Trapped, &format!("trapped: {cause}{said}{frames}"))
+            let cause = error
+                .downcast_ref::<Trap>()
+                .map_or(root, ToString::to_string);
+            let said = state
+                .book
+                .last_words()
+                .map(|text| format!("; it said: {text}"))
+                .unwrap_or_default();
+            let frames = error
+                .downcast_ref::<WasmBacktrace>()
+                .map(frames)
+                .unwrap_or_default();
+            failure(
+                plugin,
+                PluginFailureKind::Trapped,
+                &format!("trapped: {cause}{said}{frames}"),
+            )
         }
     }
 }
@@ -234,16 +283,23 @@ fn stop(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stop> {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return Some(*stop);
     }
-    if matches!(error.downcast_ref::<ResourceTableError>(), Some(ResourceTableError::Full)) {
+    if matches!(
+        error.downcast_ref::<ResourceTableError>(),
+        Some(ResourceTableError::Full)
+    ) {
         return Some(Stop::HostObjects);
     }
     // wasmtime keeps the type of this one to itself.
-    root.contains("fuel allocated for hostcalls").then_some(Stop::Crossing(limits.crossing_bytes))
+    root.contains("fuel allocated for hostcalls")
+        .then_some(Stop::Crossing(limits.crossing_bytes))
 }
 
 /// A failure whose text opens with the plugin's name and has a bounded length.
 pub fn failure(plugin: &str, kind: PluginFailureKind, why: &str) -> PluginFailure {
-    PluginFailure { kind, why: cut(&format!("plugin `{plugin}` {why}"), WHY).to_owned() }
+    PluginFailure {
+        kind,
+        why: cut(&format!("plugin `{plugin}` {why}"), WHY).to_owned(),
+    }
 }
 
 /// The beginning of a text, at most `max` bytes, whole characters only.
@@ -251,9 +307,16 @@ pub fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
+/// The innermost functions; one that called itself is told once.
 fn frames(trace: &WasmBacktrace) -> String {
-    let names: Vec<String> = trace.frames().iter().take(FRAMES).map(frame_name).collect();
-    if names.is_empty() { String::new() } else { format!("; in {}", names.join(" < ")) }
+    let mut names: Vec<String> = trace.frames().iter().map(frame_name).collect();
+    names.dedup();
+    names.truncate(FRAMES);
+    if names.is_empty() {
+        String::new()
+    } else {
+        format!("; in {}", names.join(" < "))
+    }
 }
 
 fn frame_name(frame: &wasmtime::FrameInfo) -> String {
@@ -272,5 +335,47 @@ fn seconds(limit: Duration) -> String {
 }
 
 fn size(bytes: usize) -> String {
-    if bytes >= 1 << 20 { format!("{} MiB", bytes >> 20) } else { format!("{} KiB", bytes >> 10) }
+    if bytes >= 1 << 20 {
+        format!("{} MiB", bytes >> 20)
+    } else {
+        format!("{} KiB", bytes >> 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_of_one_guest_are_counted_together() {
+        let mut meter = Meter::new(Limits::default(), TICK);
+        assert!(meter.memory_growing(0, 200 << 20, None).is_ok());
+        assert!(meter.memory_growing(200 << 20, 210 << 20, None).is_ok());
+        let refused = meter
+            .memory_growing(0, 50 << 20, None)
+            .map_err(|error| error.downcast_ref().copied());
+        assert_eq!(refused.err(), Some(Some(Stop::Memory(256 << 20))));
+    }
+
+    #[test]
+    fn bytes_the_guest_takes_back_do_not_count() {
+        let mut meter = Meter::new(
+            Limits {
+                held_bytes: 10,
+                ..Limits::default()
+            },
+            TICK,
+        );
+        assert_eq!(meter.hold(8), Ok(()));
+        meter.release(8);
+        assert_eq!(meter.hold(8), Ok(()));
+        assert_eq!(meter.hold(8), Err(Stop::Held(10)));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("añb", 2), "a");
+        assert_eq!(cut("añb", 3), "añ");
+        assert_eq!(cut("añb", 9), "añb");
+    }
 }

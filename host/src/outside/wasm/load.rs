@@ -80,18 +80,20 @@ enum Unfit {
          `linker = \"wasm-component-ld\"`, or for wasm32-wasip2"
     )]
     CoreModule,
-    #[error("holds machine code, which cannot be checked; put the .wasm file here, the host compiles it itself")]
+    #[error(
+        "holds machine code, which cannot be checked; put the .wasm file here, the host compiles it itself"
+    )]
     Precompiled,
     #[error(
         "exports none of `changebus:strategy/fix`, `changebus:scorer/judge`, `changebus:escalation/gate` \
          (it exports {0}); build it against one of the worlds in wit/"
     )]
     NoWorld(String),
-    #[error("is a {0} and a {1} in one; build one file for each")]
+    #[error("is a plugin of two kinds, {0} and {1}; build one file for each")]
     TwoWorlds(PluginKind, PluginKind),
     #[error("was built for `{0}`, this host offers {TRACK}; build it against this host's SDK")]
     OtherTrack(String),
-    #[error("imports `{import}`, which a {kind} is not given; build it without")]
+    #[error("imports `{import}`, which plugins of kind {kind} are not given; build it without")]
     NotGiven { import: String, kind: PluginKind },
     #[error("does not compile: {0}")]
     NotCompiled(String),
@@ -133,7 +135,9 @@ impl Shelf {
     }
 
     pub fn problem(&self, name: &str) -> Option<&LoadProblem> {
-        self.problems.iter().find(|problem| problem.path.file_stem() == Some(OsStr::new(name)))
+        self.problems
+            .iter()
+            .find(|problem| problem.path.file_stem() == Some(OsStr::new(name)))
     }
 }
 
@@ -148,7 +152,11 @@ pub struct Loader<'a> {
 }
 
 impl<'a> Loader<'a> {
-    pub fn new(engine: &'a Engine, limits: &'a Limits, threads: &'a GuestThreads) -> wasmtime::Result<Loader<'a>> {
+    pub fn new(
+        engine: &'a Engine,
+        limits: &'a Limits,
+        threads: &'a GuestThreads,
+    ) -> wasmtime::Result<Loader<'a>> {
         let mut loader = Loader {
             engine,
             limits,
@@ -176,7 +184,9 @@ impl<'a> Loader<'a> {
         let mut shelf = Shelf::default();
         for dir in dirs {
             match wasm_files(dir) {
-                Ok(files) => files.iter().for_each(|file| self.load_file(file, &mut shelf)),
+                Ok(files) => files
+                    .iter()
+                    .for_each(|file| self.load_file(file, &mut shelf)),
                 Err(error) => shelf.problems.push(problem(dir, &Unfit::Unreadable(error))),
             }
         }
@@ -184,7 +194,11 @@ impl<'a> Loader<'a> {
     }
 
     fn load_file(&self, path: &Path, shelf: &mut Shelf) {
-        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if shelf.problem(&name).is_none()
             && let Err(unfit) = self.shelve(&name, path, shelf)
         {
@@ -206,25 +220,33 @@ impl<'a> Loader<'a> {
             size: bytes.len() as u64,
             imports,
         };
-        let component = Component::from_binary(self.engine, &bytes).map_err(|e| Unfit::NotCompiled(format!("{e:#}")))?;
+        let component = Component::from_binary(self.engine, &bytes)
+            .map_err(|e| Unfit::NotCompiled(format!("{e:#}")))?;
         match kind {
             PluginKind::Strategy => {
-                let pre = StrategyPre::new(fit(&self.strategy, &component)?).map_err(|error| mismatch(&error))?;
+                let pre = StrategyPre::new(fit(&self.strategy, &component)?)
+                    .map_err(|error| mismatch(&error))?;
                 let (tried, mut store) = (pre.clone(), self.store(name));
                 self.try_out(async move { tried.instantiate_async(&mut store).await.map(drop) })?;
-                shelf.strategies.insert(name.to_owned(), Loaded { info, pre });
+                shelf
+                    .strategies
+                    .insert(name.to_owned(), Loaded { info, pre });
             }
             PluginKind::Scorer => {
-                let pre = ScorerPre::new(fit(&self.scorer, &component)?).map_err(|error| mismatch(&error))?;
+                let pre = ScorerPre::new(fit(&self.scorer, &component)?)
+                    .map_err(|error| mismatch(&error))?;
                 let (tried, mut store) = (pre.clone(), self.store(name));
                 self.try_out(async move { tried.instantiate_async(&mut store).await.map(drop) })?;
                 shelf.scorers.insert(name.to_owned(), Loaded { info, pre });
             }
             PluginKind::Escalation => {
-                let pre = EscalationPre::new(fit(&self.escalation, &component)?).map_err(|error| mismatch(&error))?;
+                let pre = EscalationPre::new(fit(&self.escalation, &component)?)
+                    .map_err(|error| mismatch(&error))?;
                 let (tried, mut store) = (pre.clone(), self.store(name));
                 self.try_out(async move { tried.instantiate_async(&mut store).await.map(drop) })?;
-                shelf.escalations.insert(name.to_owned(), Loaded { info, pre });
+                shelf
+                    .escalations
+                    .insert(name.to_owned(), Loaded { info, pre });
             }
         }
         Ok(())
@@ -232,20 +254,30 @@ impl<'a> Loader<'a> {
 
     fn store(&self, name: &str) -> Store<State> {
         let meter = Meter::new(self.limits.clone(), self.limits.judge_cpu);
-        limits::store(self.engine, State::new(Desk::Empty, meter, LogBook::new(name, None, self.limits)))
+        limits::store(
+            self.engine,
+            State::new(Desk::Empty, meter, LogBook::new(name, None, self.limits)),
+        )
     }
 
-    fn try_out(&self, start: impl Future<Output = wasmtime::Result<()>> + Send + 'static) -> Result<(), Unfit> {
+    fn try_out(
+        &self,
+        start: impl Future<Output = wasmtime::Result<()>> + Send + 'static,
+    ) -> Result<(), Unfit> {
         match self.threads.run_here(self.limits.judge_wall, start) {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(error.downcast_ref::<Stop>().map_or_else(|| mismatch(&error), |s| Unfit::Stopped(*s))),
+            Ok(Err(error)) => Err(error
+                .downcast_ref::<Stop>()
+                .map_or_else(|| mismatch(&error), |s| Unfit::Stopped(*s))),
             Err(stop) => Err(Unfit::Stopped(stop)),
         }
     }
 }
 
 fn fit(linker: &Linker<State>, component: &Component) -> Result<InstancePre<State>, Unfit> {
-    linker.instantiate_pre(component).map_err(|error| mismatch(&error))
+    linker
+        .instantiate_pre(component)
+        .map_err(|error| mismatch(&error))
 }
 
 fn mismatch(error: &wasmtime::Error) -> Unfit {
@@ -253,7 +285,10 @@ fn mismatch(error: &wasmtime::Error) -> Unfit {
 }
 
 fn problem(path: &Path, unfit: &Unfit) -> LoadProblem {
-    LoadProblem { path: path.to_owned(), why: unfit.to_string() }
+    LoadProblem {
+        path: path.to_owned(),
+        why: unfit.to_string(),
+    }
 }
 
 /// The `*.wasm` files of a directory, sorted; none where there is no such directory.
@@ -262,7 +297,9 @@ fn wasm_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
     };
-    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    let mut files = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<std::io::Result<Vec<_>>>()?;
     files.retain(|path| path.extension() == Some(OsStr::new("wasm")) && !path.is_dir());
     files.sort();
     Ok(files)
@@ -272,8 +309,14 @@ fn wasm_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 fn read(path: &Path) -> Result<Vec<u8>, Unfit> {
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(Unfit::Unreadable)?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(Unfit::Unreadable)?;
-    if bytes.len() as u64 > LARGEST { Err(Unfit::TooLarge) } else { Ok(bytes) }
+    file.take(LARGEST + 1)
+        .read_to_end(&mut bytes)
+        .map_err(Unfit::Unreadable)?;
+    if bytes.len() as u64 > LARGEST {
+        Err(Unfit::TooLarge)
+    } else {
+        Ok(bytes)
+    }
 }
 
 /// Kind and imports of a component, without compiling it.
@@ -291,7 +334,10 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
     let (mut imports, mut exports, mut depth) = (Vec::new(), Vec::new(), 0);
     for payload in Parser::new(0).parse_all(bytes) {
         match payload.map_err(Unfit::Malformed)? {
-            Payload::Version { encoding: Encoding::Module, .. } if depth == 0 => return Err(Unfit::CoreModule),
+            Payload::Version {
+                encoding: Encoding::Module,
+                ..
+            } if depth == 0 => return Err(Unfit::CoreModule),
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
             Payload::End(_) => depth -= 1,
             Payload::ComponentImportSection(section) if depth == 0 => {
@@ -311,9 +357,15 @@ fn names(bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), Unfit> {
 }
 
 fn kind(exports: &[String]) -> Result<PluginKind, Unfit> {
-    let mut found = exports.iter().filter_map(|export| Some((world_of(export)?, export)));
+    let mut found = exports
+        .iter()
+        .filter_map(|export| Some((world_of(export)?, export)));
     let Some((kind, export)) = found.next() else {
-        return Err(Unfit::NoWorld(if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") }));
+        return Err(Unfit::NoWorld(if exports.is_empty() {
+            "nothing".to_owned()
+        } else {
+            exports.join(", ")
+        }));
     };
     match found.next() {
         Some((other, _)) => Err(Unfit::TwoWorlds(kind, other)),
@@ -341,18 +393,25 @@ fn given(import: &str, kind: PluginKind) -> Result<(), Unfit> {
     } else if WASI.contains(&name) {
         Ok(())
     } else {
-        Err(Unfit::NotGiven { import: import.to_owned(), kind })
+        Err(Unfit::NotGiven {
+            import: import.to_owned(),
+            kind,
+        })
     }
 }
 
 /// `changebus:host/llm` of `changebus:host/llm@0.1.0`.
 fn interface(name: &str) -> &str {
-    name.split_once('@').map_or(name, |(interface, _)| interface)
+    name.split_once('@')
+        .map_or(name, |(interface, _)| interface)
 }
 
 fn on_track(name: &str) -> Result<(), Unfit> {
     let version = name.split_once('@').map_or("", |(_, version)| version);
-    match version.strip_prefix(TRACK).is_some_and(|patch| patch.starts_with('.')) {
+    match version
+        .strip_prefix(TRACK)
+        .is_some_and(|patch| patch.starts_with('.'))
+    {
         true => Ok(()),
         false => Err(Unfit::OtherTrack(name.to_owned())),
     }
@@ -360,4 +419,59 @@ fn on_track(name: &str) -> Result<(), Unfit> {
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component that does nothing.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn machine_code_is_refused_whatever_its_name() {
+        let code = Engine::default().precompile_component(EMPTY);
+        let code = code.expect("the empty component compiles");
+        assert!(matches!(look_at(&code), Err(Unfit::Precompiled)));
+    }
+
+    #[test]
+    fn a_plugin_of_another_track_is_told_which_one() {
+        let export = |version: &str| vec![format!("changebus:strategy/fix{version}")];
+        for version in ["@0.1.0", "@0.1.7"] {
+            assert_eq!(kind(&export(version)).ok(), Some(PluginKind::Strategy));
+        }
+        for version in ["@0.2.0", "@0.10.0", "@1.1.0", ""] {
+            assert!(
+                matches!(kind(&export(version)), Err(Unfit::OtherTrack(_))),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_may_not_be_two_plugins_at_once() {
+        let exports = [
+            "changebus:scorer/judge@0.1.0",
+            "changebus:escalation/gate@0.1.0",
+        ];
+        let unfit = kind(&exports.map(str::to_owned)).map_err(|unfit| unfit.to_string());
+        let why = "is a plugin of two kinds, scorer and escalation; build one file for each";
+        assert_eq!(unfit, Err(why.to_owned()));
+    }
+
+    #[test]
+    fn only_the_harmless_part_of_wasi_is_given() {
+        assert!(given("wasi:cli/stderr@0.2.6", PluginKind::Scorer).is_ok());
+        for import in [
+            "wasi:clocks/monotonic-clock@0.2.6",
+            "wasi:random/random@0.2.6",
+            "wasi:sockets/tcp@0.2.6",
+        ] {
+            assert!(matches!(
+                given(import, PluginKind::Strategy),
+                Err(Unfit::NotGiven { .. })
+            ));
+        }
+    }
 }

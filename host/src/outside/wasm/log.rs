@@ -44,7 +44,11 @@ impl LogBook {
     pub fn write(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
         let message = cut(message, self.max_line_bytes);
         if self.count(level, message) {
-            self.pass_on(level, message, &within(fields, self.max_line_bytes - message.len()));
+            self.pass_on(
+                level,
+                message,
+                &within(fields, self.max_line_bytes - message.len()),
+            );
         }
     }
 
@@ -62,7 +66,9 @@ impl LogBook {
             if written.last_words.len() == LAST_WORDS {
                 written.last_words.pop_front();
             }
-            written.last_words.push_back(cut(message, LAST_WORD_BYTES).to_owned());
+            written
+                .last_words
+                .push_back(cut(&message.replace('\n', " "), LAST_WORD_BYTES).to_owned());
         }
         written.lines += 1;
         written.lines <= self.max_lines
@@ -89,10 +95,17 @@ impl LogBook {
 
 impl Drop for LogBook {
     fn drop(&mut self) {
-        let lines = self.written.get_mut().unwrap_or_else(PoisonError::into_inner).lines;
+        let lines = self
+            .written
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .lines;
         let dropped = lines.saturating_sub(self.max_lines);
         if dropped > 0 {
-            let told = format!("{dropped} further log lines were dropped; one call may write {}", self.max_lines);
+            let told = format!(
+                "{dropped} further log lines were dropped; one call may write {}",
+                self.max_lines
+            );
             self.pass_on(LogLevel::Warn, &told, &[]);
         }
     }

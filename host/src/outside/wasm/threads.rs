@@ -30,7 +30,10 @@ impl GuestThreads {
             .thread_name("guests")
             .enable_all()
             .build()?;
-        Ok(GuestThreads { handle: runtime.handle().clone(), runtime: Some(runtime) })
+        Ok(GuestThreads {
+            handle: runtime.handle().clone(),
+            runtime: Some(runtime),
+        })
     }
 
     /// Runs a call to its end or to its deadline; dropping the returned future ends the call.
@@ -41,7 +44,10 @@ impl GuestThreads {
     ) -> Result<T, Stop> {
         let mut running = JoinSet::new();
         // The timer is made inside, so that it belongs to the guests' threads and not to the caller's.
-        running.spawn_on(async move { tokio::time::timeout(wall, call).await }, &self.handle);
+        running.spawn_on(
+            async move { tokio::time::timeout(wall, call).await },
+            &self.handle,
+        );
         match running.join_next().await {
             Some(Ok(Ok(answer))) => Ok(answer),
             Some(Ok(Err(_))) => Err(Stop::Wall(wall)),

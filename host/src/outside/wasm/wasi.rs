@@ -48,13 +48,22 @@ pub fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 /// No arguments, no variables, no input; what the guest prints becomes log lines.
 pub fn context(book: &Arc<LogBook>) -> WasiCtx {
     WasiCtx::builder()
-        .stdout(Console { book: Arc::clone(book), level: LogLevel::Info })
-        .stderr(Console { book: Arc::clone(book), level: LogLevel::Error })
+        .stdout(Console {
+            book: Arc::clone(book),
+            level: LogLevel::Info,
+        })
+        .stderr(Console {
+            book: Arc::clone(book),
+            level: LogLevel::Error,
+        })
         .build()
 }
 
 fn console(state: &mut State) -> WasiCliCtxView<'_> {
-    WasiCliCtxView { ctx: state.wasi.cli(), table: &mut state.table }
+    WasiCliCtxView {
+        ctx: state.wasi.cli(),
+        table: &mut state.table,
+    }
 }
 
 struct Console {
@@ -70,7 +79,11 @@ impl IsTerminal for Console {
 
 impl StdoutStream for Console {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Lines { book: Arc::clone(&self.book), level: self.level, line: Vec::new() })
+        Box::new(Lines {
+            book: Arc::clone(&self.book),
+            level: self.level,
+            line: Vec::new(),
+        })
     }
 }
 
@@ -101,7 +114,11 @@ impl Lines {
 }
 
 impl AsyncWrite for Lines {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
         bytes.iter().for_each(|byte| self.push(*byte));
         Poll::Ready(Ok(bytes.len()))
     }

@@ -25,6 +25,9 @@ export!(Greedy);
 impl Guest for Greedy {
     fn score(_: &Tournament) -> Result<Vec<Scored>, String> {
         let prompt = changebus::host::llm::Prompt::new(10);
-        prompt.send().map(|_| Vec::new()).map_err(|fault| fault.message)
+        prompt
+            .send()
+            .map(|_| Vec::new())
+            .map_err(|fault| fault.message)
     }
 }

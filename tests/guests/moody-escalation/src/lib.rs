@@ -15,8 +15,12 @@ export!(Moody);
 
 impl Guest for Moody {
     fn decide(tournament: &Tournament) -> Result<Decision, String> {
-        let config: Value = serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
-        let first = tournament.contenders().first().map(|contender| contender.id());
+        let config: Value =
+            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        let first = tournament
+            .contenders()
+            .first()
+            .map(|contender| contender.id());
         match config["do"].as_str().unwrap_or_default() {
             "merge" => Ok(decision(Action::Merge, first)),
             "propose" => Ok(decision(Action::PullRequest, first)),
@@ -30,6 +34,13 @@ impl Guest for Moody {
 }
 
 fn decision(action: Action, contender: Option<String>) -> Decision {
-    let reasons = vec![Reason { code: "mood".to_owned(), message: "I was told so".to_owned() }];
-    Decision { action, contender, reasons }
+    let reasons = vec![Reason {
+        code: "mood".to_owned(),
+        message: "I was told so".to_owned(),
+    }];
+    Decision {
+        action,
+        contender,
+        reasons,
+    }
 }

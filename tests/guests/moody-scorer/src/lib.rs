@@ -17,16 +17,37 @@ export!(Moody);
 
 impl Guest for Moody {
     fn score(tournament: &Tournament) -> Result<Vec<Scored>, String> {
-        let config: Value = serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        let config: Value =
+            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
         let all = tournament.contenders();
         let honest = all.iter().map(mark);
         match config["do"].as_str().unwrap_or_default() {
             "score" => Ok(honest.collect()),
             "first-only" => Ok(honest.take(1).collect()),
-            "nan" => Ok(honest.map(|one| Scored { total: f64::NAN, ..one }).collect()),
-            "too-high" => Ok(honest.map(|one| Scored { total: 100.5, ..one }).collect()),
-            "bad-mark" => Ok(honest.map(|one| Scored { marks: vec![("diff".to_owned(), f64::INFINITY)], ..one }).collect()),
-            "stranger" => Ok(honest.map(|one| Scored { id: "Z".to_owned(), ..one }).collect()),
+            "nan" => Ok(honest
+                .map(|one| Scored {
+                    total: f64::NAN,
+                    ..one
+                })
+                .collect()),
+            "too-high" => Ok(honest
+                .map(|one| Scored {
+                    total: 100.5,
+                    ..one
+                })
+                .collect()),
+            "bad-mark" => Ok(honest
+                .map(|one| Scored {
+                    marks: vec![("diff".to_owned(), f64::INFINITY)],
+                    ..one
+                })
+                .collect()),
+            "stranger" => Ok(honest
+                .map(|one| Scored {
+                    id: "Z".to_owned(),
+                    ..one
+                })
+                .collect()),
             "twice" => Ok(honest.flat_map(|one| [one.clone(), one]).collect()),
             "give-up" => Err("cannot judge".to_owned()),
             "loop" => spin(),
@@ -39,7 +60,12 @@ impl Guest for Moody {
 fn mark(contender: &arena::Contender) -> Scored {
     let tests = contender.metric("tests.fixed").unwrap_or(0.0) * 10.0;
     let disqualified = contender.broken_gates().into_iter().next();
-    Scored { id: contender.id(), total: tests, disqualified, marks: vec![("tests".to_owned(), tests)] }
+    Scored {
+        id: contender.id(),
+        total: tests,
+        disqualified,
+        marks: vec![("tests".to_owned(), tests)],
+    }
 }
 
 fn spin() -> ! {

@@ -17,8 +17,11 @@ export!(Moody);
 
 impl Guest for Moody {
     fn run(context: &Context, tree: &Tree) -> Result<Outcome, String> {
-        std::panic::set_hook(Box::new(|panic| log::emit(log::Level::Error, &panic.to_string(), &[])));
-        let config: Value = serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        std::panic::set_hook(Box::new(|panic| {
+            log::emit(log::Level::Error, &panic.to_string(), &[])
+        }));
+        let config: Value =
+            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
         match config["do"].as_str().unwrap_or_default() {
             "propose" => Ok(propose(&config)),
             "propose-bytes" => Ok(propose_bytes()),
@@ -103,7 +106,11 @@ fn send(bytes: usize) -> Outcome {
 fn flood_log() -> Outcome {
     let long = "y".repeat(10 << 10);
     for _ in 0..5_000 {
-        log::emit(log::Level::Info, &long, &[("key".to_owned(), "value".to_owned())]);
+        log::emit(
+            log::Level::Info,
+            &long,
+            &[("key".to_owned(), "value".to_owned())],
+        );
     }
     Outcome::Decline("logged".to_owned())
 }
@@ -169,15 +176,31 @@ fn ask(config: &Value) -> Outcome {
     prompt.system("own rules", false);
     prompt.message(llm::Role::User, "hello");
     prompt.message(llm::Role::Assistant, "hi");
-    let options = [("model", "\"m-1\""), ("effort", "\"low\""), ("temperature", "0.25"), ("mood", "1"), ("effort", "7")];
-    let options = options.map(|(key, value)| prompt.set_option(key, value).err().map(|fault| fault.code));
+    let options = [
+        ("model", "\"m-1\""),
+        ("effort", "\"low\""),
+        ("temperature", "0.25"),
+        ("mood", "1"),
+        ("effort", "7"),
+    ];
+    let options =
+        options.map(|(key, value)| prompt.set_option(key, value).err().map(|fault| fault.code));
     if config["twice"] == true {
         let _ = prompt.send();
     }
     match prompt.send() {
-        Err(fault) => answer(&json!({ "kind": format!("{:?}", fault.kind), "code": fault.code, "options": options })),
+        Err(fault) => answer(
+            &json!({ "kind": format!("{:?}", fault.kind), "code": fault.code, "options": options }),
+        ),
         Ok(said) => {
-            let meters = ["input-tokens", "output-tokens", "cache-read-tokens", "cache-write-tokens", "usd-micros", "x"];
+            let meters = [
+                "input-tokens",
+                "output-tokens",
+                "cache-read-tokens",
+                "cache-write-tokens",
+                "usd-micros",
+                "x",
+            ];
             let usage = meters.map(|meter| said.usage(meter));
             answer(&json!({
                 "text": said.text(), "stop": said.stop_reason(), "model": said.model(), "options": options,
@@ -193,7 +216,8 @@ fn try_patch() -> Outcome {
     match probe::run(&patch) {
         Err(fault) => answer(&json!({ "code": fault.code, "message": fault.message })),
         Ok(report) => {
-            let metrics = ["tests.passed", "tests.failed", "seconds", "x"].map(|name| report.metric(name));
+            let metrics =
+                ["tests.passed", "tests.failed", "seconds", "x"].map(|name| report.metric(name));
             answer(&json!({
                 "fixed": report.fixed(), "still": report.still_failing(0, 9), "broken": report.broken(0, 9),
                 "message": report.message("t::one"), "output": report.output(4), "metrics": metrics,

@@ -16,7 +16,11 @@ impl Guest for Printing {
         println!("looking");
         let config = changebus::host::config::get_json();
         assert_eq!(config, "{}", "the config should be empty");
-        let seen = (std::env::args().count(), std::env::vars().count(), std::env::current_dir().is_ok());
+        let seen = (
+            std::env::args().count(),
+            std::env::vars().count(),
+            std::env::current_dir().is_ok(),
+        );
         Ok(Outcome::Decline(format!("{seen:?}")))
     }
 }
