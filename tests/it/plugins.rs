@@ -12,9 +12,13 @@ use changebus::event::{
     Action, Edit, Fault, FaultKind, ModelMessage, ModelRequest, ModelRole, Patch, PluginFailure,
     PluginFailureKind, PluginRef, SystemBlock,
 };
-use changebus::outside::wasm::{Limits, LogLevel, PluginKind, Plugins, StrategyAnswer};
+use changebus::outside::wasm::{
+    Limits, LogLevel, PluginKind, Plugins, STRATEGIES_AT_ONCE, StrategyAnswer,
+};
 use changebus_tests::guests::guest_dir;
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
+use tokio::task::JoinSet;
 
 use desk::{Books, Reply, field, task};
 
@@ -253,6 +257,13 @@ async fn a_strategy_that_allocates_without_end_is_stopped_at_its_share_of_memory
 #[tokio::test]
 async fn a_strategy_that_panics_is_quoted() {
     let ended = run_mood("panic").await;
+    let said = "it said: panicked at tests/guests/moody-strategy/src/lib.rs";
+    assert!(
+        ended
+            .as_ref()
+            .is_err_and(|failure| failure.why.contains(said)),
+        "{ended:?}"
+    );
     assert_ended(ended, PluginFailureKind::Trapped, "no idea what shop means");
     assert_good_ones_still_run(&PLUGINS).await;
 }
@@ -357,6 +368,44 @@ async fn the_host_goes_on_while_a_guest_spins() {
         ended = spinning => panic!("the guest ended first: {ended:?}"),
         () = heartbeat => {}
     }
+}
+
+#[tokio::test]
+async fn guests_that_wait_hold_no_thread() {
+    let plugins = plugins(Limits {
+        threads: 1,
+        ..Limits::default()
+    });
+    // Nobody gets an answer before all forty have asked.
+    let books = Books::that(Reply::Together(Arc::new(Barrier::new(40))));
+    let mut asking = JoinSet::new();
+    for _ in 0..40 {
+        let (plugins, books) = (plugins.clone(), Arc::clone(&books));
+        asking.spawn(async move { run(&plugins, json!({ "do": "ask" }), &books).await });
+    }
+    let answers = asking.join_all().await;
+    assert!(
+        answers
+            .iter()
+            .all(|answer| matches!(answer, Ok(StrategyAnswer::Decline(_))))
+    );
+}
+
+#[tokio::test]
+async fn a_judge_never_waits_behind_strategies() {
+    let books = Books::that(Reply::Never);
+    let mut asking = JoinSet::new();
+    for _ in 0..2 * STRATEGIES_AT_ONCE {
+        let books = Arc::clone(&books);
+        asking.spawn(async move { run(&PLUGINS, json!({ "do": "ask" }), &books).await });
+    }
+    while books.asked.lock().unwrap().len() < STRATEGIES_AT_ONCE {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let plugin = PLUGINS.reference(PluginKind::Scorer, "moody-scorer");
+    assert!(PLUGINS.run_scorer(&plugin, field("score")).await.is_ok());
+    assert!(asking.try_join_next().is_none());
+    assert_eq!(books.asked.lock().unwrap().len(), STRATEGIES_AT_ONCE);
 }
 
 #[tokio::test]
@@ -632,7 +681,7 @@ fn an_import_that_is_not_given_is_named() {
     );
     assert_eq!(
         problem.why,
-        "imports `changebus:host/llm@0.1.0`, which a scorer is not given; build it without"
+        "imports `changebus:host/llm@0.1.0`, which plugins of kind scorer are not given; build it without"
     );
     assert_eq!(PLUGINS.problems().len(), 1);
 }
@@ -690,7 +739,7 @@ async fn a_plugin_is_run_only_from_the_bytes_it_is_pinned_to() {
         .await
         .expect_err("there is none");
     assert_eq!(failure.kind, PluginFailureKind::Missing);
-    let why = "plugin `unheard-of` is in no plugin directory as a strategy (there: moody-strategy, printing-strategy)";
+    let why = "plugin `unheard-of` is in no plugin directory (plugins of kind strategy: moody-strategy, printing-strategy)";
     assert_eq!(failure.why, why);
 }
 

@@ -41,7 +41,7 @@ pub use task::{
 
 /// Guests that may stand in memory at once, waiting ones included. Further calls wait for their turn, and
 /// their time does not run yet. Judges never wait behind strategies.
-const STRATEGIES_AT_ONCE: usize = 56;
+pub const STRATEGIES_AT_ONCE: usize = 56;
 const JUDGES_AT_ONCE: usize = 8;
 
 /// Why there can be no plugins at all. A file that does not fit is a [`LoadProblem`] instead.
@@ -73,7 +73,7 @@ impl std::fmt::Display for PluginKind {
         f.write_str(match self {
             PluginKind::Strategy => "strategy",
             PluginKind::Scorer => "scorer",
-            PluginKind::Escalation => "escalation plugin",
+            PluginKind::Escalation => "escalation",
         })
     }
 }
@@ -304,7 +304,7 @@ impl House {
             None => {
                 let there: Vec<&str> = there.map(String::as_str).collect();
                 format!(
-                    "is in no plugin directory as a {kind} (there: {})",
+                    "is in no plugin directory (plugins of kind {kind}: {})",
                     there.join(", ")
                 )
             }

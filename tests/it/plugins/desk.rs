@@ -17,6 +17,7 @@ use changebus::outside::wasm::{
     StrategyTask,
 };
 use serde_json::{Value, json};
+use tokio::sync::Barrier;
 
 type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -112,8 +113,13 @@ pub enum Reply {
     Well,
     Fault(Fault),
     Never,
+    /// Well, once so many are asking at the same time.
+    Together(Arc<Barrier>),
     Panic,
 }
+
+/// Level, message and fields of a log line.
+pub type Line = (LogLevel, String, Vec<(String, String)>);
 
 /// Services that keep everything they are asked and told.
 #[derive(Default)]
@@ -121,7 +127,7 @@ pub struct Books {
     pub reply: Reply,
     pub asked: Mutex<Vec<ModelRequest>>,
     pub probed: Mutex<Vec<Patch>>,
-    pub lines: Mutex<Vec<(LogLevel, String, Vec<(String, String)>)>>,
+    pub lines: Mutex<Vec<Line>>,
 }
 
 impl Books {
@@ -132,7 +138,7 @@ impl Books {
         })
     }
 
-    pub fn lines(&self) -> Vec<(LogLevel, String, Vec<(String, String)>)> {
+    pub fn lines(&self) -> Vec<Line> {
         self.lines
             .lock()
             .expect("no test panics while it logs")
@@ -143,6 +149,10 @@ impl Books {
         match &self.reply {
             Reply::Well => Ok(well),
             Reply::Fault(fault) => Err(fault.clone()),
+            Reply::Together(all) => {
+                all.wait().await;
+                Ok(well)
+            }
             Reply::Never => std::future::pending().await,
             Reply::Panic => panic!("the books are lost"),
         }

@@ -10,15 +10,8 @@ use wasmtime::{
 };
 
 use super::WasmError;
-use super::limits::Limits;
+use super::limits::{INSTANCES, Limits, MEMORIES, TABLE_ELEMENTS, TABLES};
 
-/// Core instances, memories and tables kept ready for each guest. A Rust component needs 3, 1 and 2; a
-/// JavaScript one 3 memories and 3 tables.
-const INSTANCES: u32 = 8;
-const MEMORIES: u32 = 3;
-const TABLES: u32 = 4;
-/// Tables of one guest.
-const TABLES_PER_GUEST: u32 = 16;
 /// Address space for a memory where there is none to spare.
 const FRUGAL_RESERVATION: u64 = 64 << 20;
 
@@ -50,6 +43,7 @@ fn settings(cache: &Cache) -> Config {
     config
 }
 
+/// Room for every guest at its limits, so that no guest can take another's.
 fn pool(limits: &Limits, guests: usize) -> PoolingAllocationConfig {
     let guests = u32::try_from(guests).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
@@ -58,7 +52,9 @@ fn pool(limits: &Limits, guests: usize) -> PoolingAllocationConfig {
         .total_memories(guests * MEMORIES)
         .total_tables(guests * TABLES)
         .total_stacks(guests)
-        .max_tables_per_component(TABLES_PER_GUEST)
+        .max_tables_per_component(TABLES)
+        .max_memories_per_component(MEMORIES)
+        .table_elements(TABLE_ELEMENTS)
         .max_memory_size(limits.memory_bytes)
         .linear_memory_keep_resident(64 << 10)
         .table_keep_resident(64 << 10);

@@ -15,15 +15,15 @@ use crate::event::{PluginFailure, PluginFailureKind};
 pub const TICK: Duration = Duration::from_millis(10);
 
 /// Elements of all tables of one guest together.
-const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables of one guest. A Rust component has 3 instances, 1 memory, 2 tables;
-/// a JavaScript one 3 memories.
-const INSTANCES: usize = 32;
-const MEMORIES: usize = 8;
-const TABLES: usize = 16;
+pub const TABLE_ELEMENTS: usize = 100_000;
+/// Core instances, memories and tables of one guest. A Rust component has 3, 1 and 2; a JavaScript one has 3
+/// memories and 3 tables, a Python one many instances.
+pub const INSTANCES: u32 = 32;
+pub const MEMORIES: u32 = 4;
+pub const TABLES: u32 = 8;
 /// Prompts, patches, trees and the like that a guest holds at the same time.
 pub const HOST_OBJECTS: usize = 10_000;
-/// Frames of a guest's backtrace that are told.
+/// Functions of a guest's backtrace that are told.
 const FRAMES: usize = 6;
 /// Longest `why` of a failure, in bytes.
 const WHY: usize = 4 << 10;
@@ -207,15 +207,15 @@ impl ResourceLimiter for Meter {
     }
 
     fn instances(&self) -> usize {
-        INSTANCES
+        INSTANCES as usize
     }
 
     fn tables(&self) -> usize {
-        TABLES
+        TABLES as usize
     }
 
     fn memories(&self) -> usize {
-        MEMORIES
+        MEMORIES as usize
     }
 }
 
@@ -307,8 +307,11 @@ pub fn cut(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
+/// The innermost functions; one that called itself is told once.
 fn frames(trace: &WasmBacktrace) -> String {
-    let names: Vec<String> = trace.frames().iter().take(FRAMES).map(frame_name).collect();
+    let mut names: Vec<String> = trace.frames().iter().map(frame_name).collect();
+    names.dedup();
+    names.truncate(FRAMES);
     if names.is_empty() {
         String::new()
     } else {
@@ -336,5 +339,43 @@ fn size(bytes: usize) -> String {
         format!("{} MiB", bytes >> 20)
     } else {
         format!("{} KiB", bytes >> 10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memories_of_one_guest_are_counted_together() {
+        let mut meter = Meter::new(Limits::default(), TICK);
+        assert!(meter.memory_growing(0, 200 << 20, None).is_ok());
+        assert!(meter.memory_growing(200 << 20, 210 << 20, None).is_ok());
+        let refused = meter
+            .memory_growing(0, 50 << 20, None)
+            .map_err(|error| error.downcast_ref().copied());
+        assert_eq!(refused.err(), Some(Some(Stop::Memory(256 << 20))));
+    }
+
+    #[test]
+    fn bytes_the_guest_takes_back_do_not_count() {
+        let mut meter = Meter::new(
+            Limits {
+                held_bytes: 10,
+                ..Limits::default()
+            },
+            TICK,
+        );
+        assert_eq!(meter.hold(8), Ok(()));
+        meter.release(8);
+        assert_eq!(meter.hold(8), Ok(()));
+        assert_eq!(meter.hold(8), Err(Stop::Held(10)));
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(cut("añb", 2), "a");
+        assert_eq!(cut("añb", 3), "añ");
+        assert_eq!(cut("añb", 9), "añb");
     }
 }

@@ -89,11 +89,11 @@ enum Unfit {
          (it exports {0}); build it against one of the worlds in wit/"
     )]
     NoWorld(String),
-    #[error("is a {0} and a {1} in one; build one file for each")]
+    #[error("is a plugin of two kinds, {0} and {1}; build one file for each")]
     TwoWorlds(PluginKind, PluginKind),
     #[error("was built for `{0}`, this host offers {TRACK}; build it against this host's SDK")]
     OtherTrack(String),
-    #[error("imports `{import}`, which a {kind} is not given; build it without")]
+    #[error("imports `{import}`, which plugins of kind {kind} are not given; build it without")]
     NotGiven { import: String, kind: PluginKind },
     #[error("does not compile: {0}")]
     NotCompiled(String),
@@ -419,4 +419,59 @@ fn on_track(name: &str) -> Result<(), Unfit> {
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A component that does nothing.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    #[test]
+    fn machine_code_is_refused_whatever_its_name() {
+        let code = Engine::default().precompile_component(EMPTY);
+        let code = code.expect("the empty component compiles");
+        assert!(matches!(look_at(&code), Err(Unfit::Precompiled)));
+    }
+
+    #[test]
+    fn a_plugin_of_another_track_is_told_which_one() {
+        let export = |version: &str| vec![format!("changebus:strategy/fix{version}")];
+        for version in ["@0.1.0", "@0.1.7"] {
+            assert_eq!(kind(&export(version)).ok(), Some(PluginKind::Strategy));
+        }
+        for version in ["@0.2.0", "@0.10.0", "@1.1.0", ""] {
+            assert!(
+                matches!(kind(&export(version)), Err(Unfit::OtherTrack(_))),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_may_not_be_two_plugins_at_once() {
+        let exports = [
+            "changebus:scorer/judge@0.1.0",
+            "changebus:escalation/gate@0.1.0",
+        ];
+        let unfit = kind(&exports.map(str::to_owned)).map_err(|unfit| unfit.to_string());
+        let why = "is a plugin of two kinds, scorer and escalation; build one file for each";
+        assert_eq!(unfit, Err(why.to_owned()));
+    }
+
+    #[test]
+    fn only_the_harmless_part_of_wasi_is_given() {
+        assert!(given("wasi:cli/stderr@0.2.6", PluginKind::Scorer).is_ok());
+        for import in [
+            "wasi:clocks/monotonic-clock@0.2.6",
+            "wasi:random/random@0.2.6",
+            "wasi:sockets/tcp@0.2.6",
+        ] {
+            assert!(matches!(
+                given(import, PluginKind::Strategy),
+                Err(Unfit::NotGiven { .. })
+            ));
+        }
+    }
 }

@@ -68,7 +68,7 @@ impl LogBook {
             }
             written
                 .last_words
-                .push_back(cut(message, LAST_WORD_BYTES).to_owned());
+                .push_back(cut(&message.replace('\n', " "), LAST_WORD_BYTES).to_owned());
         }
         written.lines += 1;
         written.lines <= self.max_lines
