@@ -34,3 +34,37 @@ impl Strategy for RobustRefactor {
         repair(&LENS, failure, tree, host)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use changebus_sdk::testing::{Bench, passes};
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_repair_may_reach_over_several_files() {
+        let answer = "Both callers relied on a list.\n\na.py\n<<<<<<< SEARCH\nx = first(None)\n=======\nx = first([])\n>>>>>>> REPLACE\n\nlib/safe.py\n<<<<<<< FILE\ndef first(items):\n    return next(iter(items), None)\n>>>>>>> FILE\n";
+        let bench = Bench::new()
+            .both("a.py", "x = first(None)\n")
+            .failing("tests/test_a.py::test_a", "TypeError", "")
+            .config(json!({"effort": "high", "temperature": 0.7}))
+            .tests(|_| passes())
+            .answer(answer);
+        let outcome = bench.run(&RobustRefactor).expect("the plugin works");
+        let files = bench.files_after(&outcome);
+        assert_eq!(files["a.py"], "x = first([])\n");
+        assert_eq!(
+            files["lib/safe.py"],
+            "def first(items):\n    return next(iter(items), None)\n"
+        );
+    }
+
+    #[test]
+    fn the_variant_asks_for_the_root_cause() {
+        let bench = Bench::new().answer("NO_FIX: nothing is wrong");
+        assert!(bench.run(&RobustRefactor).is_ok());
+        assert_eq!(bench.prompts()[0].messages[0].1, LENS.task);
+        assert!(LENS.task.contains("root cause"));
+    }
+}
