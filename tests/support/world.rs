@@ -33,7 +33,9 @@ impl World {
     /// A world whose model answers as the script says. The origin is an empty bare repository.
     pub async fn new(script: Script) -> World {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let model = Server::start(script).await.expect("the scripted model can listen on loopback");
+        let model = Server::start(script)
+            .await
+            .expect("the scripted model can listen on loopback");
         let world = World {
             dir,
             model,
@@ -42,9 +44,26 @@ impl World {
             interval_seconds: 1,
             extra: String::new(),
         };
-        world.git_in(world.path(), &["init", "--quiet", "--bare", "--initial-branch=main", "origin.git"]);
-        world.git_in(world.path(), &["init", "--quiet", "--initial-branch=main", "clone"]);
-        world.git(&["remote", "add", "origin", &world.origin().display().to_string()]);
+        world.git_in(
+            world.path(),
+            &[
+                "init",
+                "--quiet",
+                "--bare",
+                "--initial-branch=main",
+                "origin.git",
+            ],
+        );
+        world.git_in(
+            world.path(),
+            &["init", "--quiet", "--initial-branch=main", "clone"],
+        );
+        world.git(&[
+            "remote",
+            "add",
+            "origin",
+            &world.origin().display().to_string(),
+        ]);
         world
     }
 
@@ -69,7 +88,9 @@ impl World {
     /// `name = strategy` pairs instead of the default three; config as a TOML inline table.
     pub fn variants(&mut self, variants: &[(&str, &str, &str)]) -> &mut World {
         let one = |(name, strategy, config): &(&str, &str, &str)| {
-            format!("[[projects.app.variants]]\nname = \"{name}\"\nstrategy = \"{strategy}\"\nconfig = {config}\n\n")
+            format!(
+                "[[projects.app.variants]]\nname = \"{name}\"\nstrategy = \"{strategy}\"\nconfig = {config}\n\n"
+            )
         };
         self.variants = variants.iter().map(one).collect();
         self
@@ -93,7 +114,8 @@ impl World {
             let path = self.clone().join(path);
             match text {
                 Some(text) => {
-                    std::fs::create_dir_all(path.parent().expect("a file has a directory")).expect("it can be made");
+                    std::fs::create_dir_all(path.parent().expect("a file has a directory"))
+                        .expect("it can be made");
                     std::fs::write(&path, text).expect("a file of the clone can be written");
                 }
                 None => std::fs::remove_file(&path).expect("a file of the clone can be removed"),
@@ -128,7 +150,8 @@ impl World {
     pub fn config(&self) -> PathBuf {
         let path = self.path().join("changebus.toml");
         let toml = |s: &Path| toml::Value::String(s.display().to_string()).to_string();
-        std::fs::write(self.path().join("key"), "scripted-key-of-a-story").expect("the key can be written");
+        std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
+            .expect("the key can be written");
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
@@ -154,7 +177,10 @@ impl World {
     pub fn changebus(&self, args: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.arg("--config").arg(self.config()).args(args);
-        command.env_remove("FAILPOINTS").env_remove("ANTHROPIC_API_KEY").stdin(Stdio::null());
+        command
+            .env_remove("FAILPOINTS")
+            .env_remove("ANTHROPIC_API_KEY")
+            .stdin(Stdio::null());
         command
     }
 
@@ -163,9 +189,13 @@ impl World {
         let origin = self.origin().display().to_string();
         let mut all = vec!["fix", origin.as_str(), "--project", "app", "--json"];
         all.extend(args);
-        let output = self.changebus(&all).output().expect("changebus can be started");
+        let output = self
+            .changebus(&all)
+            .output()
+            .expect("changebus can be started");
         let words = String::from_utf8_lossy(&output.stderr);
-        let story = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {words}"));
+        let story = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("no JSON ({e}): {words}"));
         (story, output.status.code().unwrap_or(-1))
     }
 
@@ -176,9 +206,17 @@ impl World {
 
     /// The daemon with further environment variables, such as FAILPOINTS.
     pub fn daemon_with(&self, env: &[(&str, &str)]) -> Daemon {
-        let log = std::fs::File::options().create(true).append(true).open(self.path().join("daemon.log"));
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path().join("daemon.log"));
         let log = log.expect("the daemon's log can be written");
-        let child = self.changebus(&["run"]).envs(env.iter().copied()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = self
+            .changebus(&["run"])
+            .envs(env.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
         Daemon(child.expect("changebus can be started"))
     }
 
@@ -188,7 +226,10 @@ impl World {
         let Ok(store) = changebus::outside::store::Store::open_read_only(&path) else {
             return vec![];
         };
-        store.events_after(0, 100_000, &Default::default()).await.unwrap_or_default()
+        store
+            .events_after(0, 100_000, &Default::default())
+            .await
+            .unwrap_or_default()
     }
 
     /// Waits until the log satisfies the story, or fails with what there is.
@@ -200,7 +241,8 @@ impl World {
                 return events;
             }
             if started.elapsed() > PATIENCE {
-                let log = std::fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default();
+                let log =
+                    std::fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default();
                 let facts: Vec<_> = events.iter().map(|e| e.fact.subject(&e.project)).collect();
                 panic!("{what} did not come about.\nevents: {facts:#?}\ndaemon: {log}");
             }
@@ -220,7 +262,10 @@ impl Daemon {
             if let Some(status) = self.0.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(started.elapsed() < PATIENCE, "the daemon did not reach its failpoint");
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the daemon did not reach its failpoint"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -241,9 +286,15 @@ impl Drop for Daemon {
 /// Git with nobody's configuration and a fixed identity.
 pub fn git(dir: &Path, args: &[&str]) -> Output {
     let mut command = Command::new("git");
-    command.current_dir(dir).args(args).env("GIT_CONFIG_NOSYSTEM", "1").env("GIT_CONFIG_GLOBAL", "/dev/null");
+    command
+        .current_dir(dir)
+        .args(args)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
     for role in ["AUTHOR", "COMMITTER"] {
-        command.env(format!("GIT_{role}_NAME"), "Ada").env(format!("GIT_{role}_EMAIL"), "ada@example.org");
+        command
+            .env(format!("GIT_{role}_NAME"), "Ada")
+            .env(format!("GIT_{role}_EMAIL"), "ada@example.org");
     }
     command.output().expect("git can be started")
 }
@@ -251,17 +302,28 @@ pub fn git(dir: &Path, args: &[&str]) -> Output {
 /// The built `changebus`, beside this test binary's directory.
 pub fn program() -> PathBuf {
     let path = target().join("changebus");
-    assert!(path.is_file(), "{} is not built: run `cargo xtask test`, which builds it first", path.display());
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo xtask test`, which builds it first",
+        path.display()
+    );
     path
 }
 
 fn bundled_plugins() -> PathBuf {
     let dir = target().join("plugins");
-    assert!(dir.join("minimal-fix.wasm").is_file(), "no plugins in {}: run `cargo xtask guests`", dir.display());
+    assert!(
+        dir.join("minimal-fix.wasm").is_file(),
+        "no plugins in {}: run `cargo xtask guests`",
+        dir.display()
+    );
     dir
 }
 
 fn target() -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its own path");
-    exe.ancestors().nth(2).expect("tests run from target/<profile>/deps").to_owned()
+    exe.ancestors()
+        .nth(2)
+        .expect("tests run from target/<profile>/deps")
+        .to_owned()
 }

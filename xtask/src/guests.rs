@@ -17,7 +17,13 @@ const BUNDLED: [(&str, &str); 5] = [
     ("scorer-weighted", "weighted"),
     ("escalation-default", "default"),
 ];
-const FOR_TESTS: [&str; 0] = [];
+const FOR_TESTS: [&str; 5] = [
+    "moody-strategy",
+    "moody-scorer",
+    "moody-escalation",
+    "greedy-scorer",
+    "printing-strategy",
+];
 const TARGET: &str = "wasm32-unknown-unknown";
 
 pub fn build(root: &Path) -> anyhow::Result<()> {

@@ -36,7 +36,9 @@ const NO_TERMINAL: usize = 160;
 
 /// How to draw where this goes: as wide as the terminal, in colours unless `NO_COLOR` is set.
 pub fn look(terminal: bool) -> Look {
-    let columns = terminal_size::terminal_size().filter(|_| terminal).map(|(width, _)| usize::from(width.0));
+    let columns = terminal_size::terminal_size()
+        .filter(|_| terminal)
+        .map(|(width, _)| usize::from(width.0));
     Look {
         colours: terminal && std::env::var_os("NO_COLOR").is_none(),
         width: columns.unwrap_or(NO_TERMINAL).max(Look::plain().width),
