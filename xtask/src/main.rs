@@ -40,7 +40,6 @@ fn root() -> anyhow::Result<PathBuf> {
 }
 
 fn demo(root: &Path, rest: &[String]) -> anyhow::Result<()> {
-    prerequisites::wasm_target()?;
     guests::build(root)?;
     run(
         "building the host",

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::bail;
 
-use crate::run;
+use crate::{guests, run};
 
 /// Program, Debian package, what it is for.
 const PROGRAMS: [(&str, &str, &str); 5] = [
@@ -32,7 +32,7 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
 ];
 
 pub fn install() -> anyhow::Result<()> {
-    wasm_target()?;
+    wasm_targets()?;
     let missing: Vec<_> = PROGRAMS
         .iter()
         .filter(|(program, ..)| !on_path(program))
@@ -59,23 +59,22 @@ pub fn install() -> anyhow::Result<()> {
     run("installing Debian packages", &mut command)
 }
 
-/// Guests are built for it; rustup adds it in a second.
-pub fn wasm_target() -> anyhow::Result<()> {
-    let target = "wasm32-unknown-unknown";
+/// Guests are built for these; rustup adds one in a second.
+pub fn wasm_targets() -> anyhow::Result<()> {
     let installed = Command::new("rustup")
         .args(["target", "list", "--installed"])
         .output();
-    if installed.is_ok_and(|o| {
-        String::from_utf8_lossy(&o.stdout)
-            .lines()
-            .any(|l| l == target)
-    }) {
-        return Ok(());
+    let installed = installed.map_or_else(|_| vec![], |o| o.stdout);
+    let installed = String::from_utf8_lossy(&installed);
+    for target in [guests::BARE, guests::WASI] {
+        if !installed.lines().any(|l| l == target) {
+            run(
+                &format!("adding the target {target}"),
+                Command::new("rustup").args(["target", "add", target]),
+            )?;
+        }
     }
-    run(
-        "adding the wasm target",
-        Command::new("rustup").args(["target", "add", target]),
-    )
+    Ok(())
 }
 
 fn packages(missing: &[&(&str, &str, &str)]) -> String {
