@@ -61,7 +61,9 @@ fn compile<'a>(
 ) -> anyhow::Result<()> {
     let mut build = cargo(root);
     build.args(["build", "--profile", "guest", "--target", target]);
-    packages.for_each(|package| drop(build.args(["-p", package])));
+    for package in packages {
+        build.args(["-p", package]);
+    }
     run(&format!("building guests for {target}"), &mut build)
 }
 
