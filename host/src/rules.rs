@@ -2,8 +2,9 @@
 //!
 //! Touches: nothing.
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`triage`], [`entry`],
-//! [`paths`] and [`tamper`], [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`]; [`run`] folds a run's facts and says what is next.
+//! [`budget`], [`paths`] and [`tamper`], [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`]; [`run`] folds a run's facts and says what is next.
 
+pub mod budget;
 pub mod compare;
 pub mod confidence;
 pub mod decide;
