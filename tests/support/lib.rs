@@ -1,1 +1,6 @@
-//! support
+//! What integration tests share.
+//!
+//! Touches: nothing.
+//! Change here: when several tests need the same part of a world.
+
+pub mod python;
