@@ -398,13 +398,18 @@ fn lines(
             Ok(event.line())
         }
     });
-    let end = stream::iter([()]).filter_map(move |()| {
-        let torn = abruptly.then(|| Err(io::Error::other("the script tears the connection down")));
-        if !abruptly {
-            lock(&ending.moments).push(Moment::Ended(number));
+    let end = stream::once(async move {
+        if abruptly {
+            // What was said so far has to leave first: the server writes when it has nothing else to do.
+            pause(Duration::from_millis(20)).await;
+            return Some(Err(io::Error::other(
+                "the script tears the connection down",
+            )));
         }
-        std::future::ready(torn)
+        lock(&ending.moments).push(Moment::Ended(number));
+        None
     });
+    let end = end.filter_map(std::future::ready);
     events.chain(end)
 }
 
