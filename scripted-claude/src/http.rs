@@ -419,3 +419,121 @@ async fn pause(time: Duration) {
         tokio::time::sleep(time).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use crate::{Reply, Script, Server};
+
+    /// What the server answers to these lines, byte for byte.
+    async fn exchange(server: &Server, head: &str, body: &str) -> String {
+        let address = server
+            .base_url()
+            .strip_prefix("http://")
+            .expect("plain HTTP");
+        let mut stream = TcpStream::connect(address)
+            .await
+            .expect("the server listens");
+        let length = body.len();
+        let request = format!(
+            "{head}\r\nhost: here\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream
+            .write_all(request.as_bytes())
+            .await
+            .expect("the server reads");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .await
+            .expect("the server answers");
+        answer
+    }
+
+    #[tokio::test]
+    async fn every_answer_says_that_no_model_is_behind_it() {
+        let server = Server::start(Script::in_order([]))
+            .await
+            .expect("a port on loopback");
+        let who = exchange(&server, "GET / HTTP/1.1", "").await;
+        assert!(
+            who.starts_with("HTTP/1.1 200") && who.contains("No model is behind it."),
+            "{who}"
+        );
+        for head in [
+            "GET / HTTP/1.1",
+            "GET /v1/models HTTP/1.1",
+            "POST /v1/messages HTTP/1.1",
+        ] {
+            assert!(
+                exchange(&server, head, "")
+                    .await
+                    .contains("\r\nx-scripted-claude: "),
+                "{head}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_request_without_a_key_is_recorded_and_refused_in_the_official_shape() {
+        let server = Server::start(Script::in_order([Reply::text("not said")]))
+            .await
+            .expect("a port on loopback");
+        let answer = exchange(&server, "POST /v1/messages HTTP/1.1", "{}").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 401")
+                && answer.contains("\r\nrequest-id: req_scripted_1\r\n"),
+            "{answer}"
+        );
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        let expected = serde_json::json!({
+            "type": "error", "request_id": "req_scripted_1",
+            "error": {"type": "authentication_error", "message": "x-api-key header is required"},
+        });
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(body).expect("JSON"),
+            expected
+        );
+        let refused = server
+            .requests()
+            .into_iter()
+            .map(|request| request.refused)
+            .collect::<Vec<_>>();
+        assert_eq!(refused, [Some("x-api-key header is required".to_owned())]);
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_told_in_the_events_of_the_real_one() {
+        let server = Server::start(Script::in_order([Reply::text("Yes.")]))
+            .await
+            .expect("a port on loopback");
+        let head = "POST /v1/messages HTTP/1.1\r\nx-api-key: k\r\nanthropic-version: 2026-10-21";
+        let body = r#"{"model": "claude-opus-5-5", "max_tokens": 9, "stream": true,
+            "messages": [{"role": "user", "content": "Well?"}]}"#;
+        let answer = exchange(&server, head, body).await;
+        let events: Vec<&str> = answer
+            .lines()
+            .filter_map(|line| line.strip_prefix("event: "))
+            .collect();
+        let expected = [
+            "message_start",
+            "content_block_start",
+            "ping",
+            "content_block_delta",
+            "content_block_delta",
+            "content_block_stop",
+            "content_block_start",
+            "content_block_delta",
+            "content_block_stop",
+            "message_delta",
+            "message_stop",
+        ];
+        assert_eq!(events, expected);
+        assert!(
+            answer.contains("\r\nanthropic-ratelimit-requests-remaining: 999\r\n"),
+            "{answer}"
+        );
+    }
+}

@@ -151,9 +151,11 @@ impl Meter {
 
 impl Window {
     fn new(limits: Limits) -> Window {
+        // The end first: who waits for the reset that was announced must not come too early.
+        let ends = Instant::now() + limits.window;
         let reset = Timestamp::now() + limits.window;
         Window {
-            ends: Instant::now() + limits.window,
+            ends,
             reset,
             requests: 0,
             input_tokens: 0,
@@ -192,9 +194,9 @@ mod tests {
         let later = meter
             .admit(&request(&shared, "third"))
             .expect("within limits");
-        assert_eq!(counts(&first), (4, 2000, 0));
-        assert_eq!(counts(&too_early), (4, 2000, 0));
-        assert_eq!(counts(&later), (4, 0, 2000));
+        assert_eq!(counts(&first), (3, 2000, 0));
+        assert_eq!(counts(&too_early), (3, 2000, 0));
+        assert_eq!(counts(&later), (3, 0, 2000));
     }
 
     #[test]

@@ -147,7 +147,14 @@ impl Claude {
     }
 
     /// Sends the request and reads the whole answer; at most `claude.timeout_seconds`, waits and further tries
-    /// included.
+    /// included. Of several requests with one shared prefix the first goes ahead.
+    ///
+    /// Faults, each with what was spent: `llm.bad-request`, `llm.no-key`, `llm.unknown-price` before anything is
+    /// sent; `llm.refused`, `llm.truncated`, `llm.unexpected-stop` for an answer that is of no use;
+    /// `llm.stream-broken`, `llm.oversized`, `llm.not-a-stream`, `llm.timeout`, `llm.unreachable` for one that did
+    /// not come; `llm.rate-limited`, `llm.overloaded`, `llm.unavailable`, `llm.spend-limit`, `llm.billing`,
+    /// `llm.on-hold`, `llm.bad-key`, `llm.forbidden`, `llm.not-found`, `llm.conflict`, `llm.too-large` as the API
+    /// says.
     pub async fn complete(&self, request: &ModelRequest) -> Result<ModelAnswer, Fault> {
         let (body, notes) = wire::shape(request, &self.0.settings)?;
         let key = self.key()?;
@@ -160,7 +167,7 @@ impl Claude {
         };
         let fan_out = fanout::key(body.model, request);
         let outcome = self.persist(&body, fan_out, &key, &mut call).await;
-        outcome.map_err(|fault| faults::without(with_usage(fault, call.spent), key.expose_secret()))
+        outcome.map_err(|fault| faults::tidy(with_usage(fault, call.spent), key.expose_secret()))
     }
 
     /// The limits as the newest answers told them; empty before the first answer.
@@ -284,6 +291,7 @@ impl Claude {
     fn tariff(&self, model: &str) -> Result<prices::Tariff, Fault> {
         let today = Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
         prices::tariff(model, today, &self.0.settings.prices).ok_or_else(|| {
+            let model = faults::one_line(model);
             let message = format!("nobody knows what {model} costs; set claude.prices.\"{model}\" or choose another model");
             Fault::new(FaultKind::Budget, "llm.unknown-price", message)
         })
@@ -334,12 +342,11 @@ impl std::fmt::Debug for Claude {
 }
 
 impl Failure {
+    /// For notes and logs: nothing of the server's own words.
     fn name(&self) -> String {
         match self {
-            Failure::Refused(refused) => format!("{} {}", refused.status, refused.error.kind)
-                .trim_end()
-                .to_owned(),
-            Failure::Broken { .. } => "a broken connection".into(),
+            Failure::Refused(refused) => format!("HTTP {}", refused.meant_status()),
+            Failure::Broken { code, .. } => (*code).to_owned(),
             Failure::Final(fault) => fault.code.clone(),
         }
     }
@@ -347,9 +354,7 @@ impl Failure {
     fn fault(&self) -> Fault {
         match self {
             Failure::Refused(refused) => refused.fault(),
-            Failure::Broken { code, why } => {
-                Fault::new(FaultKind::Unavailable, code, faults::one_line(why))
-            }
+            Failure::Broken { code, why } => Fault::new(FaultKind::Unavailable, code, why),
             Failure::Final(fault) => fault.clone(),
         }
     }
@@ -514,7 +519,7 @@ fn check_is_stream(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::Final(Fault::new(
         FaultKind::Internal,
         "llm.not-a-stream",
-        faults::one_line(&message),
+        message,
     )))
 }
 
@@ -538,11 +543,7 @@ fn cut_off(answer: &Answer) -> Failure {
 fn stream_broken(answer: &Answer, why: String) -> Failure {
     let (code, why) = ("llm.stream-broken", format!("the answer broke off: {why}"));
     if answer.has_produced() {
-        return Failure::Final(Fault::new(
-            FaultKind::Unavailable,
-            code,
-            faults::one_line(&why),
-        ));
+        return Failure::Final(Fault::new(FaultKind::Unavailable, code, why));
     }
     Failure::Broken { code, why }
 }

@@ -239,7 +239,7 @@ pub async fn a_rate_limit_with_a_short_wait_is_waited_out() -> Sent {
     let world = World::replying([limited, Reply::text("Now.")]).await;
     let answer = world.answer(&request()).await;
     assert_eq!(answer.text, "Now.");
-    assert_eq!(answer.notes, ["sent again after 429 rate_limit_error"]);
+    assert_eq!(answer.notes, ["sent again after HTTP 429"]);
     assert_eq!(world.server.calls(), 2);
     world.server.requests()
 }
@@ -430,7 +430,7 @@ pub async fn an_answer_that_takes_too_long_is_given_up() -> Sent {
     };
     let script = Script::in_order([slow, Reply::text("not asked for")]);
     let world = World::with(script, |settings| config::Claude {
-        timeout_seconds: 1,
+        timeout_seconds: 2,
         ..settings
     })
     .await;
@@ -445,9 +445,11 @@ pub async fn an_answer_that_takes_too_long_is_given_up() -> Sent {
 }
 
 pub async fn an_api_that_is_not_there_is_named_so() -> Sent {
-    let port =
-        std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-    let base_url = format!("http://{}", port.expect("a port on loopback"));
+    // Bound, so that nobody else gets the port, and not listening.
+    let port = tokio::net::TcpSocket::new_v4().expect("a socket");
+    port.bind(([127, 0, 0, 1], 0).into())
+        .expect("a port on loopback");
+    let base_url = format!("http://{}", port.local_addr().expect("a bound port"));
     let settings = config::Claude {
         base_url,
         retries: 1,
@@ -615,6 +617,18 @@ pub async fn the_key_is_in_no_error_and_no_debug_output() -> Sent {
         assert!(fault.message.contains("[key]"), "{fault}");
         assert!(!format!("{fault} {fault:?}").contains(KEY));
     }
+    let overloaded = Reply::Error {
+        status: 529,
+        kind: KEY.into(),
+        message: KEY.into(),
+        code: Some(KEY.into()),
+        headers: vec![("retry-after-ms".into(), "1".into())],
+    };
+    let noted = World::replying([overloaded, Reply::text("Now.")]).await;
+    assert_eq!(
+        noted.answer(&request()).await.notes,
+        ["sent again after HTTP 529"]
+    );
     assert!(!format!("{:?}", world.claude).contains(KEY));
 
     let settings = config::Claude {

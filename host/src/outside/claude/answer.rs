@@ -5,7 +5,6 @@
 
 use crate::event::{Fault, FaultKind, FaultUsage, ModelAnswer, Usage};
 
-use super::faults;
 use super::prices::Tariff;
 use super::sse::Frame;
 use super::wire::{Block, Delta, ErrorBody, Stop, StreamEvent, WireUsage};
@@ -160,15 +159,12 @@ impl Answer {
             .and_then(|d| d.explanation.as_deref())
             .unwrap_or_default();
         let message = format!("the model refused (category: {category}) {explanation}");
-        Fault::new(FaultKind::Denied, "llm.refused", faults::one_line(&message))
+        Fault::new(FaultKind::Denied, "llm.refused", message)
     }
 }
 
 fn nonsense(frame: &Frame, error: &serde_json::Error) -> Broken {
-    Broken::Nonsense(format!(
-        "event {:?} cannot be read: {error}",
-        faults::one_line(&frame.event)
-    ))
+    Broken::Nonsense(format!("event {:?} cannot be read: {error}", frame.event))
 }
 
 fn truncated(stop_reason: &str) -> Fault {
@@ -179,11 +175,7 @@ fn truncated(stop_reason: &str) -> Fault {
 
 fn unexpected(stop_reason: &str) -> Fault {
     let message = format!("the answer stopped for a reason not known here: {stop_reason:?}");
-    Fault::new(
-        FaultKind::Internal,
-        "llm.unexpected-stop",
-        faults::one_line(&message),
-    )
+    Fault::new(FaultKind::Internal, "llm.unexpected-stop", message)
 }
 
 /// Attaches what was spent; nothing spent, nothing attached.
@@ -272,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_refusal_tells_its_category() {
-        let details = r#"{"type":"refusal","category":"cyber","explanation":"It could\nharm."}"#;
+        let details = r#"{"type":"refusal","category":"cyber","explanation":"It could harm."}"#;
         let fault = conclusion(&[START, &ends("refusal", details), STOP]).expect_err("refused");
         assert_eq!(
             (fault.kind, fault.code.as_str()),

@@ -82,10 +82,10 @@ impl Refused {
         let ErrorBody { kind, message, .. } = &self.error;
         let code = self.error.code().unwrap_or_default();
         let request = self.request_id.as_deref().unwrap_or("unnamed");
-        one_line(&format!(
+        format!(
             "the API answered {} {kind} {code} (request {request}) {message}",
             self.status
-        ))
+        )
     }
 }
 
@@ -102,11 +102,13 @@ pub fn one_line(text: &str) -> String {
     }
 }
 
-/// The fault with every occurrence of `secret` in its message taken out, for a server that echoes its request.
-pub fn without(mut fault: Fault, secret: &str) -> Fault {
-    if !secret.is_empty() && fault.message.contains(secret) {
+/// The fault as it may be shown: one line, and nowhere the secret, for a server that echoes its request.
+pub fn tidy(mut fault: Fault, secret: &str) -> Fault {
+    // In this order: a secret cut in two would no longer be found.
+    if !secret.is_empty() {
         fault.message = fault.message.replace(secret, "[key]");
     }
+    fault.message = one_line(&fault.message);
     fault
 }
 
@@ -208,7 +210,18 @@ mod tests {
 
     #[test]
     fn a_secret_that_was_echoed_is_taken_out() {
-        let fault = Fault::new(FaultKind::Denied, "llm.bad-key", "bad key sk-1, sk-1!");
-        assert_eq!(without(fault, "sk-1").message, "bad key [key], [key]!");
+        let fault = |message: &str| Fault::new(FaultKind::Denied, "llm.bad-key", message);
+        let message = tidy(fault("bad key sk-1,\nsk-1!"), "sk-1").message;
+        assert_eq!(message, "bad key [key], [key]!");
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_left_where_a_message_is_cut() {
+        let secret = "sk-0123456789";
+        for before in MOST_MESSAGE_CHARS - secret.len()..=MOST_MESSAGE_CHARS {
+            let message = format!("{}{secret}", "x".repeat(before));
+            let fault = Fault::new(FaultKind::Denied, "llm.bad-key", message);
+            assert!(!tidy(fault, secret).message.contains("sk-"), "{before}");
+        }
     }
 }
