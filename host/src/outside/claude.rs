@@ -2,8 +2,8 @@
 //!
 //! Touches: http, clock.
 //! Change here: when the order of things around a request changes. The parts have files of their own: `wire`
-//! shapes, `sse` and `answer` read, `faults` and `retry` judge failures, `prices` and `models` are tables,
-//! `limits` and `fanout` say when a request may leave.
+//! shapes, `exchange` sends, `sse` and `answer` read, `faults` and `retry` judge failures, `prices` and `models`
+//! are tables, `limits` and `fanout` say when a request may leave.
 //!
 //! Nothing is handed on before an answer is complete, so a caller can record it whole. What was spent is told
 //! in every case: in the answer, or in the fault.
@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,6 +20,7 @@ use crate::config;
 use crate::event::{Fault, FaultKind, ModelAnswer, ModelRequest, Usage};
 
 mod answer;
+mod exchange;
 mod fanout;
 mod faults;
 mod limits;
@@ -32,19 +32,12 @@ mod wire;
 
 pub use limits::RateLimit;
 
-use answer::{Answer, Broken, with_usage};
-use faults::Refused;
-use wire::{Body, ErrorAnswer};
+use answer::{Answer, with_usage};
+use exchange::{Exchange, Failure};
+use wire::Body;
 
 /// Longest wait that is sat out, for a rate limit or before another try.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Long thinking leaves the connection silent; this keeps it from being taken for dead on the way.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// How long the end of a finished answer is waited for.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest error body that is read, in bytes.
-const MOST_ERROR_BYTES: usize = 64 << 10;
 /// What the API adds to a prompt, and to each block of it, in tokens; generous.
 const TOKENS_PER_REQUEST: u64 = 500;
 const TOKENS_PER_BLOCK: u64 = 20;
@@ -80,8 +73,7 @@ pub struct Claude(Arc<Inner>);
 
 struct Inner {
     settings: config::Claude,
-    http: reqwest::Client,
-    endpoint: reqwest::Url,
+    exchange: Exchange,
     key: Mutex<Option<SecretString>>,
     limits: Mutex<Vec<RateLimit>>,
     fan_out: fanout::FanOut,
@@ -104,28 +96,15 @@ struct Call {
     retried: u32,
 }
 
-/// Why one try gave no answer.
-enum Failure {
-    /// The API answered something else.
-    Refused(Refused),
-    /// No connection, or it broke before any content came.
-    Broken { code: &'static str, why: String },
-    /// Another try would bring the same.
-    Final(Fault),
-}
-
 impl Claude {
     /// A client for these settings. Without `key`, the one the settings name is read when first needed.
     pub fn new(
         settings: &config::Claude,
         key: Option<SecretString>,
     ) -> Result<Claude, ClaudeError> {
-        let endpoint = endpoint(&settings.base_url)?;
-        let http = client(settings, &endpoint)?;
         Ok(Claude(Arc::new(Inner {
+            exchange: Exchange::new(settings)?,
             settings: settings.clone(),
-            http,
-            endpoint,
             key: Mutex::new(key),
             limits: Mutex::default(),
             fan_out: fanout::FanOut::default(),
@@ -185,12 +164,15 @@ impl Claude {
         let mut turn = timeout_at(call.deadline, self.0.fan_out.turn(prefix))
             .await
             .map_err(|_| self.timed_out())?;
+        let Inner {
+            exchange, limits, ..
+        } = &*self.0;
         loop {
             self.wait_for_limits(body.model, call).await?;
             let mut answer = Answer::default();
             let outcome = timeout_at(
                 call.deadline,
-                self.try_once(body, key, &mut turn, &mut answer),
+                exchange.try_once(body, key, &mut turn, limits, &mut answer),
             )
             .await;
             call.spent += answer.usage(&call.tariff);
@@ -221,46 +203,6 @@ impl Claude {
         }
     }
 
-    /// Sends the request once and reads into `answer` until it is finished; gives the provider's request id.
-    async fn try_once(
-        &self,
-        body: &Body<'_>,
-        key: &SecretString,
-        turn: &mut fanout::Turn,
-        answer: &mut Answer,
-    ) -> Result<Option<String>, Failure> {
-        let request = self
-            .0
-            .http
-            .post(self.0.endpoint.clone())
-            .headers(self.headers(key)?)
-            .json(body);
-        let mut response = request.send().await.map_err(unreachable)?;
-        let news = limits::read(body.model, |name| text(response.headers(), name));
-        limits::update(&mut lock(&self.0.limits), news);
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(Failure::Refused(refused(response).await));
-        }
-        let request_id = text(response.headers(), "request-id").map(str::to_owned);
-        check_is_stream(response.headers())?;
-        let mut reader = sse::Reader::default();
-        while !answer.is_finished() {
-            let chunk = response
-                .chunk()
-                .await
-                .map_err(|e| broken(answer, &e))?
-                .ok_or_else(|| cut_off(answer))?;
-            for frame in reader.feed(&chunk).map_err(|_| oversized())? {
-                answer
-                    .take(&frame)
-                    .map_err(|e| e.failure(answer, request_id.as_deref()))?;
-                turn.begun();
-            }
-        }
-        drain(response).await;
-        Ok(request_id)
-    }
-
     fn key(&self) -> Result<SecretString, Fault> {
         let mut key = lock(&self.0.key);
         if let Some(key) = key.as_ref() {
@@ -269,23 +211,6 @@ impl Claude {
         let read = self.0.settings.api_key.read();
         let read = read.map_err(|e| Fault::new(FaultKind::Denied, "llm.no-key", e.to_string()))?;
         Ok(key.insert(read).clone())
-    }
-
-    fn headers(&self, key: &SecretString) -> Result<HeaderMap, Failure> {
-        let unfit = || {
-            Fault::new(
-                FaultKind::Denied,
-                "llm.bad-key",
-                "the API key has characters no header can carry",
-            )
-        };
-        let mut value =
-            HeaderValue::from_str(key.expose_secret()).map_err(|_| Failure::Final(unfit()))?;
-        value.set_sensitive(true);
-        Ok(HeaderMap::from_iter([(
-            HeaderName::from_static("x-api-key"),
-            value,
-        )]))
     }
 
     fn tariff(&self, model: &str) -> Result<prices::Tariff, Fault> {
@@ -336,121 +261,9 @@ impl Claude {
 impl std::fmt::Debug for Claude {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Claude")
-            .field("host", &self.0.endpoint.host_str())
+            .field("host", &self.0.exchange.host())
             .finish_non_exhaustive()
     }
-}
-
-impl Failure {
-    /// For notes and logs: nothing of the server's own words.
-    fn name(&self) -> String {
-        match self {
-            Failure::Refused(refused) => format!("HTTP {}", refused.meant_status()),
-            Failure::Broken { code, .. } => (*code).to_owned(),
-            Failure::Final(fault) => fault.code.clone(),
-        }
-    }
-
-    fn fault(&self) -> Fault {
-        match self {
-            Failure::Refused(refused) => refused.fault(),
-            Failure::Broken { code, why } => Fault::new(FaultKind::Unavailable, code, why),
-            Failure::Final(fault) => fault.clone(),
-        }
-    }
-
-    fn for_retry(&self) -> Option<retry::Failure> {
-        match self {
-            Failure::Refused(refused) => Some(retry::Failure {
-                status: Some(refused.meant_status()),
-                spend_limit: refused.is_spend_limit(),
-                should_retry: refused.should_retry,
-                retry_after: refused.retry_after,
-            }),
-            Failure::Broken { .. } => Some(retry::Failure {
-                status: None,
-                spend_limit: false,
-                should_retry: None,
-                retry_after: None,
-            }),
-            Failure::Final(_) => None,
-        }
-    }
-}
-
-impl Broken {
-    fn failure(self, answer: &Answer, request_id: Option<&str>) -> Failure {
-        match self {
-            Broken::Oversized => oversized(),
-            Broken::Nonsense(why) => stream_broken(answer, why),
-            Broken::Error(error) => {
-                let request_id = request_id.map(str::to_owned);
-                let refused = Refused {
-                    status: 200,
-                    error,
-                    should_retry: None,
-                    retry_after: None,
-                    request_id,
-                };
-                if answer.has_produced() {
-                    return stream_broken(answer, refused.fault().message);
-                }
-                Failure::Refused(refused)
-            }
-        }
-    }
-}
-
-fn endpoint(base_url: &str) -> Result<reqwest::Url, ClaudeError> {
-    let url = format!("{}/v1/messages", base_url.trim_end_matches('/'));
-    let url: reqwest::Url = url.parse().map_err(|source| ClaudeError::BadUrl {
-        url: base_url.to_owned(),
-        source,
-    })?;
-    if url.scheme() != "https" && !is_loopback(&url) {
-        return Err(ClaudeError::Insecure {
-            url: base_url.to_owned(),
-        });
-    }
-    Ok(url)
-}
-
-fn is_loopback(url: &reqwest::Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    host == "localhost"
-        || host
-            .parse()
-            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
-}
-
-fn client(
-    settings: &config::Claude,
-    endpoint: &reqwest::Url,
-) -> Result<reqwest::Client, ClaudeError> {
-    // Whoever installed a provider before us made a choice that holds for the process.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let version =
-        HeaderValue::from_str(&settings.version).map_err(|_| ClaudeError::BadVersion {
-            version: settings.version.clone(),
-        })?;
-    let mut builder = reqwest::Client::builder()
-        .user_agent(concat!("changebus/", env!("CARGO_PKG_VERSION")))
-        .default_headers(HeaderMap::from_iter([(
-            HeaderName::from_static("anthropic-version"),
-            version,
-        )]))
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_keepalive(KEEPALIVE)
-        // A redirect would carry the key to wherever it points.
-        .redirect(reqwest::redirect::Policy::none());
-    if endpoint.scheme() == "http" {
-        // Plain HTTP on loopback: no proxy on the way, and no CA certificates to be missed.
-        builder = builder.no_proxy().tls_certs_only([]);
-    }
-    builder.build().map_err(|source| ClaudeError::NoClient {
-        url: settings.base_url.clone(),
-        source,
-    })
 }
 
 /// An estimate from above, see [`Claude::ceiling`].
@@ -468,102 +281,6 @@ fn text_tokens(text: &str) -> u64 {
         .filter(|b| b.is_ascii_alphabetic() || b.is_ascii_whitespace())
         .count();
     (light.div_ceil(2) + text.len() - light) as u64
-}
-
-async fn refused(mut response: reqwest::Response) -> Refused {
-    let status = response.status().as_u16();
-    let header = |name| text(response.headers(), name);
-    let should_retry = header("x-should-retry").and_then(|value| value.parse().ok());
-    let retry_after = retry::retry_after(
-        header("retry-after-ms"),
-        header("retry-after"),
-        Timestamp::now(),
-    );
-    let request_id = header("request-id").map(str::to_owned);
-    let body = read_some(&mut response).await;
-    let answer: ErrorAnswer =
-        serde_json::from_slice(&body).unwrap_or_else(|_| ErrorAnswer::foreign(&body));
-    Refused {
-        status,
-        error: answer.error,
-        should_retry,
-        retry_after,
-        request_id: request_id.or(answer.request_id),
-    }
-}
-
-/// The beginning of a body. The status tells enough if it breaks.
-async fn read_some(response: &mut reqwest::Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < MOST_ERROR_BYTES {
-        match response.chunk().await {
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) | Err(_) => break,
-        }
-    }
-    body
-}
-
-/// Reads a finished answer to its end, so that the connection can be used again; not for long.
-async fn drain(mut response: reqwest::Response) {
-    let rest = async { while let Ok(Some(_)) = response.chunk().await {} };
-    let _ = tokio::time::timeout(DRAIN_TIMEOUT, rest).await;
-}
-
-fn check_is_stream(headers: &HeaderMap) -> Result<(), Failure> {
-    let kind = text(headers, "content-type").unwrap_or_default();
-    if kind.starts_with("text/event-stream") {
-        return Ok(());
-    }
-    let message = format!("asked for an event stream, got {kind:?}; check claude.base_url");
-    Err(Failure::Final(Fault::new(
-        FaultKind::Internal,
-        "llm.not-a-stream",
-        message,
-    )))
-}
-
-fn unreachable(error: reqwest::Error) -> Failure {
-    Failure::Broken {
-        code: "llm.unreachable",
-        why: chain(&error.without_url()),
-    }
-}
-
-fn broken(answer: &Answer, error: &reqwest::Error) -> Failure {
-    stream_broken(answer, chain(error))
-}
-
-fn cut_off(answer: &Answer) -> Failure {
-    stream_broken(answer, "it ended before message_stop".into())
-}
-
-/// A stream that broke before any content is worth another try; afterwards the next try would be paid in full
-/// once more.
-fn stream_broken(answer: &Answer, why: String) -> Failure {
-    let (code, why) = ("llm.stream-broken", format!("the answer broke off: {why}"));
-    if answer.has_produced() {
-        return Failure::Final(Fault::new(FaultKind::Unavailable, code, why));
-    }
-    Failure::Broken { code, why }
-}
-
-fn oversized() -> Failure {
-    let message = format!(
-        "the answer is larger than {} KiB and was not read on",
-        answer::MOST_TEXT_BYTES >> 10
-    );
-    Failure::Final(Fault::new(FaultKind::Internal, "llm.oversized", message))
-}
-
-/// An error and what caused it, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| error.source());
-    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
 }
 
 fn longest_wait(call: &Call) -> Duration {
