@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, Oid, Outcome, ReportSource, TestFailure};
+use super::{Exit, Oid, ReportSource, TestFailure};
 
 /// Who enters, with what; fixed when the tournament opens, so that a replay meets the same field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -133,7 +133,13 @@ pub struct FaultUsage {
 
 impl Fault {
     pub fn new(kind: FaultKind, code: &str, message: impl Into<String>) -> Fault {
-        Fault { kind, code: code.to_owned(), message: message.into(), retry_after_ms: None, usage: None }
+        Fault {
+            kind,
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after_ms: None,
+            usage: None,
+        }
     }
 }
 
@@ -160,11 +166,22 @@ pub struct Patch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "edit", rename_all = "kebab-case")]
 pub enum Edit {
-    Replace { path: String, search: String, replacement: String },
+    Replace {
+        path: String,
+        search: String,
+        replacement: String,
+    },
     /// Whole file; text only survives as text, other bytes as base64 are not accepted here.
-    Write { path: String, content: String },
-    Delete { path: String },
-    UnifiedDiff { text: String },
+    Write {
+        path: String,
+        content: String,
+    },
+    Delete {
+        path: String,
+    },
+    UnifiedDiff {
+        text: String,
+    },
 }
 
 /// What the tests said of a probed patch.
@@ -326,9 +343,6 @@ pub struct Trial {
     pub output: String,
     pub problem: Option<String>,
     pub seconds: f64,
-    /// Tests whose outcome differs from round 1; empty in round 1.
-    #[serde(default)]
-    pub changed: BTreeMap<String, Outcome>,
 }
 
 /// What the scorer made of the field.
