@@ -3,6 +3,8 @@
 //! Touches: nothing.
 //! Change here: when an escalation plugin can misbehave in a new way.
 
+#![cfg(target_family = "wasm")]
+
 use changebus::host::config;
 use exports::changebus::escalation::gate::{Action, Decision, Guest, Reason, Tournament};
 use serde_json::Value;

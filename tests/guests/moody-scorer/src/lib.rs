@@ -3,6 +3,8 @@
 //! Touches: nothing.
 //! Change here: when a scorer can misbehave in a new way, or can ask the host for something new.
 
+#![cfg(target_family = "wasm")]
+
 use std::hint::black_box;
 
 use changebus::host::{arena, config, history, log};

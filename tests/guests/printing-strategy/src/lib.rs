@@ -3,6 +3,8 @@
 //! Touches: nothing.
 //! Change here: when the little of WASI that the host offers changes.
 
+#![cfg(target_family = "wasm")]
+
 use exports::changebus::strategy::fix::{Context, Guest, Outcome, Tree};
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
