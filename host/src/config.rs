@@ -211,10 +211,22 @@ fn empty_object() -> serde_json::Value {
 
 /// The published three: the smallest fix, the sturdy one, and the one that asks no model.
 pub fn default_variants() -> Vec<Variant> {
-    let variant = |name: &str, strategy: &str, config| Variant { name: name.into(), strategy: strategy.into(), config };
+    let variant = |name: &str, strategy: &str, config| Variant {
+        name: name.into(),
+        strategy: strategy.into(),
+        config,
+    };
     vec![
-        variant("A", "minimal-fix", serde_json::json!({"effort": "low", "temperature": 0.2})),
-        variant("B", "robust-refactor", serde_json::json!({"effort": "high", "temperature": 0.7})),
+        variant(
+            "A",
+            "minimal-fix",
+            serde_json::json!({"effort": "low", "temperature": 0.2}),
+        ),
+        variant(
+            "B",
+            "robust-refactor",
+            serde_json::json!({"effort": "high", "temperature": 0.7}),
+        ),
         variant("C", "revert-culprit", empty_object()),
     ]
 }
@@ -223,7 +235,10 @@ impl Default for Host {
     fn default() -> Self {
         Host {
             state: "/var/lib/changebus".into(),
-            plugins: vec!["/usr/lib/changebus/plugins".into(), "/etc/changebus/plugins".into()],
+            plugins: vec![
+                "/usr/lib/changebus/plugins".into(),
+                "/etc/changebus/plugins".into(),
+            ],
             trials_at_once: 1,
             committer_name: "ChangeBus".into(),
             committer_email: "changebus@localhost".into(),
@@ -233,7 +248,11 @@ impl Default for Host {
 
 impl Default for Watch {
     fn default() -> Self {
-        Watch { interval_seconds: 30, at_once: 8, timeout_seconds: 20 }
+        Watch {
+            interval_seconds: 30,
+            at_once: 8,
+            timeout_seconds: 20,
+        }
     }
 }
 
@@ -283,26 +302,38 @@ impl Default for Policy {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("{path}: cannot be read ({source}); name the file with --config")]
-    Unreadable { path: PathBuf, source: std::io::Error },
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path}: {message}")]
     Malformed { path: PathBuf, message: String },
     #[error("{path}: {key} = {value}: {hint}")]
-    Invalid { path: PathBuf, key: String, value: String, hint: String },
+    Invalid {
+        path: PathBuf,
+        key: String,
+        value: String,
+        hint: String,
+    },
     #[error("the secret from {from} cannot be had: {why}")]
     NoSecret { from: String, why: String },
 }
 
 impl Config {
     pub fn load(path: &Path) -> Result<Config, ConfigError> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         Config::parse(&text, path)
     }
 
     /// `path` only names the text in messages.
     pub fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
-        let config: Config = toml::from_str(text)
-            .map_err(|e| ConfigError::Malformed { path: path.to_owned(), message: e.to_string() })?;
+        let config: Config = toml::from_str(text).map_err(|e| ConfigError::Malformed {
+            path: path.to_owned(),
+            message: e.to_string(),
+        })?;
         config.validate(path)?;
         Ok(config)
     }
@@ -315,10 +346,18 @@ impl Config {
             hint: hint.to_owned(),
         };
         if self.host.trials_at_once == 0 {
-            return Err(invalid("host.trials_at_once".into(), "0".into(), "at least 1 test command must be able to run"));
+            return Err(invalid(
+                "host.trials_at_once".into(),
+                "0".into(),
+                "at least 1 test command must be able to run",
+            ));
         }
         if self.watch.interval_seconds == 0 || self.watch.at_once == 0 {
-            return Err(invalid("watch".into(), "0".into(), "interval_seconds and at_once must be at least 1"));
+            return Err(invalid(
+                "watch".into(),
+                "0".into(),
+                "interval_seconds and at_once must be at least 1",
+            ));
         }
         for (name, project) in &self.projects {
             if !is_project_name(name) {
@@ -339,25 +378,45 @@ impl Project {
     ) -> Result<(), ConfigError> {
         let key = |tail: &str| format!("projects.{name}.{tail}");
         if self.test.trim().is_empty() {
-            return Err(invalid(key("test"), "\"\"".into(), "name the command that runs the tests"));
+            return Err(invalid(
+                key("test"),
+                "\"\"".into(),
+                "name the command that runs the tests",
+            ));
         }
         let mut seen = std::collections::BTreeSet::new();
         for variant in &self.variants {
             if variant.name.is_empty() || !seen.insert(&variant.name) {
-                return Err(invalid(key("variants"), variant.name.clone(), "every variant needs a name of its own"));
+                return Err(invalid(
+                    key("variants"),
+                    variant.name.clone(),
+                    "every variant needs a name of its own",
+                ));
             }
             if !variant.config.is_object() {
-                return Err(invalid(key("variants"), variant.config.to_string(), "config must be a table"));
+                return Err(invalid(
+                    key("variants"),
+                    variant.config.to_string(),
+                    "config must be a table",
+                ));
             }
         }
         if self.variants.is_empty() {
-            return Err(invalid(key("variants"), "[]".into(), "a tournament needs at least one variant"));
+            return Err(invalid(
+                key("variants"),
+                "[]".into(),
+                "a tournament needs at least one variant",
+            ));
         }
         let share = |what: &str, value: f64, most: f64| {
             if (0.0..=most).contains(&value) {
                 Ok(())
             } else {
-                Err(invalid(key(what), value.to_string(), &format!("must be between 0 and {most}")))
+                Err(invalid(
+                    key(what),
+                    value.to_string(),
+                    &format!("must be between 0 and {most}"),
+                ))
             }
         };
         share("policy.merge_threshold", self.policy.merge_threshold, 100.0)?;
@@ -371,7 +430,8 @@ impl Project {
         ];
         for (what, list) in globs {
             for glob in list {
-                globset::Glob::new(glob).map_err(|e| invalid(key(what), glob.clone(), &e.to_string()))?;
+                globset::Glob::new(glob)
+                    .map_err(|e| invalid(key(what), glob.clone(), &e.to_string()))?;
             }
         }
         Ok(())
@@ -382,7 +442,9 @@ fn is_project_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && !name.starts_with('-')
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 impl std::fmt::Display for Secret {
@@ -398,13 +460,18 @@ impl std::fmt::Display for Secret {
 impl Secret {
     /// Reads the secret. The value is wrapped so that it cannot be printed by accident.
     pub fn read(&self) -> Result<secrecy::SecretString, ConfigError> {
-        let no = |why: String| ConfigError::NoSecret { from: self.to_string(), why };
+        let no = |why: String| ConfigError::NoSecret {
+            from: self.to_string(),
+            why,
+        };
         let text = match self {
             Secret::Env(name) => std::env::var(name).map_err(|_| no("it is not set".into()))?,
             Secret::Credential(name) => {
-                let dir = std::env::var_os("CREDENTIALS_DIRECTORY")
-                    .ok_or_else(|| no("CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit".into()))?;
-                std::fs::read_to_string(Path::new(&dir).join(name)).map_err(|e| no(e.to_string()))?
+                let dir = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
+                    no("CREDENTIALS_DIRECTORY is not set; add LoadCredential= to the unit".into())
+                })?;
+                std::fs::read_to_string(Path::new(&dir).join(name))
+                    .map_err(|e| no(e.to_string()))?
             }
             Secret::File(path) => std::fs::read_to_string(path).map_err(|e| no(e.to_string()))?,
         };

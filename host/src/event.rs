@@ -48,35 +48,87 @@ impl std::fmt::Display for RunId {
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Fact {
     /// The watcher saw something about a project that did not open a run.
-    Watched { sighting: Sighting },
+    Watched {
+        sighting: Sighting,
+    },
     /// Opens a run.
-    ChangeSeen { change: Change },
+    ChangeSeen {
+        change: Change,
+    },
     /// The suite ran (or could not) on one tree of the change.
-    Tested { role: Role, report: TestReport },
-    Triaged { triage: Triage },
-    TournamentOpened { opening: Opening },
+    Tested {
+        role: Role,
+        report: TestReport,
+        /// Digest of the setup and test command; reports of another suite do not compare.
+        #[serde(default)]
+        suite: String,
+    },
+    Triaged {
+        triage: Triage,
+    },
+    TournamentOpened {
+        opening: Opening,
+    },
     /// Written before a request leaves, so that an answer lost in a crash is not paid for twice.
-    ModelAsked { variant: String, call: u32, request: ModelRequest },
-    ModelAnswered { variant: String, call: u32, answer: Result<ModelAnswer, Fault> },
-    Probed { variant: String, probe: u32, digest: String, answer: Result<ProbeReport, Fault> },
+    ModelAsked {
+        variant: String,
+        call: u32,
+        request: ModelRequest,
+    },
+    ModelAnswered {
+        variant: String,
+        call: u32,
+        answer: Result<ModelAnswer, Fault>,
+    },
+    Probed {
+        variant: String,
+        probe: u32,
+        digest: String,
+        answer: Result<ProbeReport, Fault>,
+    },
     /// A strategy handed in a change to the tree.
-    Proposed { variant: String, candidate: Candidate },
+    Proposed {
+        variant: String,
+        candidate: Candidate,
+    },
     /// A strategy handed in nothing that can be tried.
-    Refused { variant: String, refusal: Refusal },
+    Refused {
+        variant: String,
+        refusal: Refusal,
+    },
     /// One validation of one tree; candidates with the same tree share it.
-    Tried { trial: Trial },
-    Scored { scoring: Scoring },
+    Tried {
+        trial: Trial,
+    },
+    Scored {
+        scoring: Scoring,
+    },
     /// The escalation plugin's opinion, or why there is none (which counts as `human`).
-    Advised { advice: Result<Advice, PluginFailure> },
-    Decided { verdict: Verdict },
+    Advised {
+        advice: Result<Advice, PluginFailure>,
+    },
+    Decided {
+        verdict: Verdict,
+    },
     /// The merge result stands, tested, before anything is pushed.
-    MergePrepared { merge: PreparedMerge },
+    MergePrepared {
+        merge: PreparedMerge,
+    },
     /// The push was refused because the branch had moved; the merge is prepared anew.
-    MergeOvertaken { tip: Oid },
-    Delivered { delivery: Delivery },
+    MergeOvertaken {
+        tip: Oid,
+    },
+    Delivered {
+        delivery: Delivery,
+    },
     /// A stage could not do its work for a reason outside the change.
-    StageFailed { stage: String, why: String },
-    RunClosed { status: RunStatus },
+    StageFailed {
+        stage: String,
+        why: String,
+    },
+    RunClosed {
+        status: RunStatus,
+    },
 }
 
 impl Fact {
@@ -87,7 +139,9 @@ impl Fact {
             Fact::ChangeSeen { .. } => ("change.repo", "push"),
             Fact::Tested { report, .. } if report.is_green() => ("result.test", "passed"),
             Fact::Tested { .. } => ("result.test", "failed"),
-            Fact::Triaged { triage } => return format!("result.triage.{project}.{}", triage.finding.name()),
+            Fact::Triaged { triage } => {
+                return format!("result.triage.{project}.{}", triage.finding.name());
+            }
             Fact::TournamentOpened { .. } => ("result.tournament", "opened"),
             Fact::ModelAsked { .. } => ("agent.fix", "asked"),
             Fact::ModelAnswered { .. } => ("agent.fix", "answered"),
@@ -100,7 +154,9 @@ impl Fact {
             Fact::Decided { .. } => ("result.tournament", "decided"),
             Fact::MergePrepared { .. } => ("result.delivery", "prepared"),
             Fact::MergeOvertaken { .. } => ("result.delivery", "overtaken"),
-            Fact::Delivered { delivery } => return format!("result.delivery.{project}.{}", delivery.name()),
+            Fact::Delivered { delivery } => {
+                return format!("result.delivery.{project}.{}", delivery.name());
+            }
             Fact::StageFailed { .. } => ("result.run", "failed"),
             Fact::RunClosed { .. } => ("result.run", "closed"),
         };

@@ -2,9 +2,15 @@
 //!
 //! In the order of the flow: [`event`] and [`config`] are the words; [`rules`] decide and touch nothing;
 //! [`outside`] touches the world and decides nothing; [`stages`] bring the two together, one stage a file;
-//! [`pipeline`] knows the order. See ARCHITECTURE.md.
+//! [`pipeline`] knows the order; [`story`] tells a run to people; [`commands`] are the command line's verbs.
+//! See ARCHITECTURE.md.
 
+pub mod commands;
 pub mod config;
 pub mod event;
+pub mod failpoint;
 pub mod outside;
+pub mod pipeline;
 pub mod rules;
+pub mod stages;
+pub mod story;

@@ -1,1 +1,114 @@
-fn main() {}
+//! Arguments, logging, exit code. The only place where errors of any kind become text for a person.
+//!
+//! Touches: terminal, clock.
+//! Change here: when a command comes or goes; what it does is in `commands/`.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use changebus::commands::{self, ExitCode, check, demo, events, fix, replay, run, show, status};
+use changebus::config::ConfigError;
+use clap::Parser;
+
+/// Sees a push that broke the tests, lets fix strategies compete, and delivers the winner.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    /// Configuration file; default: /etc/changebus/changebus.toml, or built-in settings.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    /// Where state is kept, instead of the configured place.
+    #[arg(long, global = true)]
+    state: Option<PathBuf>,
+    /// Further directory with plugins; searched first.
+    #[arg(long = "plugins", global = true)]
+    plugins: Vec<PathBuf>,
+    /// Log as JSON lines.
+    #[arg(long, global = true)]
+    log_json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Hold one tournament here and now on a local repository.
+    Fix(Box<fix::Args>),
+    /// The daemon: watch every configured project.
+    Run,
+    /// Break a real repository and watch it being healed; nothing to configure.
+    Demo(demo::Args),
+    /// Configuration and environment, with what to do about each finding.
+    Check(check::Args),
+    /// The story of a run.
+    Show(show::Args),
+    /// The event log.
+    Events(events::Args),
+    /// Decide a run again from its log, without any effect, and say where it comes out differently.
+    Replay(replay::Args),
+    /// Every project at a glance.
+    Status(status::Args),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    log_to_stderr(&cli);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("changebus: the runtime cannot be started: {error}");
+            return std::process::ExitCode::from(ExitCode::Failed as u8);
+        }
+    };
+    let code = runtime.block_on(perform(cli)).unwrap_or_else(|error| {
+        eprintln!("changebus: {error:#}");
+        let config = error.chain().any(|e| e.is::<ConfigError>());
+        if config {
+            ExitCode::Config
+        } else {
+            ExitCode::Failed
+        }
+    });
+    std::process::ExitCode::from(code as u8)
+}
+
+async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
+    let mut config = commands::config(cli.config.as_deref())?;
+    if let Some(state) = cli.state {
+        config.host.state = state;
+    }
+    config.host.plugins.splice(0..0, cli.plugins);
+    match cli.command {
+        Command::Fix(args) => fix::run(config, *args).await,
+        Command::Run => run::run(config).await,
+        Command::Check(args) => check::run(config, args).await,
+        Command::Show(args) => show::run(&config, &args).await,
+        Command::Events(args) => events::run(&config, &args).await,
+        Command::Replay(args) => replay::run(config, args).await,
+        Command::Status(args) => status::run(&config, &args).await,
+        Command::Demo(args) => demo::run(config, args).await,
+    }
+}
+
+/// `RUST_LOG` decides; without it the daemon tells its stages and the other commands only warnings.
+fn log_to_stderr(cli: &Cli) {
+    let usual = if matches!(cli.command, Command::Run) {
+        "changebus=info,warn"
+    } else {
+        "changebus=warn,error"
+    };
+    let filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| usual.into());
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    if cli.log_json {
+        log.json().init();
+    } else {
+        log.with_ansi(std::io::stderr().is_terminal()).init();
+    }
+}

@@ -1,11 +1,16 @@
 //! One file or folder for each thing in the world. Thin: its own error enum, no policy.
 //!
-//! Touches: nothing.
-//! Change here: when the program meets a new thing in the world.
+//! Touches: nothing by itself.
+//! Change here: when there is another thing in the world.
 
+pub mod bus;
+pub mod claude;
 pub mod clip;
 pub mod git;
+pub mod lease;
 pub mod process;
 pub mod reports;
 pub mod runner;
+pub mod store;
+pub mod wasm;
 pub mod workspace;

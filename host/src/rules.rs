@@ -1,1 +1,21 @@
 //! Pure decisions: no async, no clock, no randomness, no IO. They import the words and nothing else.
+//!
+//! Touches: nothing.
+//! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`triage`], [`entry`],
+//! [`budget`], [`paths`] and [`tamper`], [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
+//! folds a run's facts and says what is next; [`redact`] guards what leaves.
+
+pub mod budget;
+pub mod compare;
+pub mod confidence;
+pub mod decide;
+pub mod entry;
+pub mod gates;
+pub mod message;
+pub mod paths;
+pub mod rank;
+pub mod redact;
+pub mod run;
+pub mod tamper;
+pub mod triage;
+pub mod trigger;

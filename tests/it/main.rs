@@ -1,1 +1,4 @@
-//! it
+//! ChangeBus seen from outside, in one binary.
+
+mod claude;
+mod plugins;

@@ -1,1 +1,6 @@
-//! support
+//! What the stories share: a world to happen in, guests, judges from outside.
+
+pub mod cases;
+pub mod guests;
+pub mod python;
+pub mod world;

@@ -1,1 +1,114 @@
-fn main() {}
+//! What plain cargo cannot express: building guests, installing what tests need, the demo.
+//!
+//! Touches: files, processes.
+//! Change here: when a newcomer's machine needs something more. Every step says what it does and why it failed.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, bail};
+
+mod guests;
+mod prerequisites;
+
+const USAGE: &str = "\
+cargo xtask demo       build everything and heal a real repository before your eyes
+cargo xtask test       install what the tests need, then run every test and lint
+cargo xtask guests     build the bundled plugins and the test guests
+cargo xtask prepare    install what the tests need
+cargo xtask cases      run the real cases and write docs/cases.md";
+
+fn main() -> anyhow::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let root = root()?;
+    match args.first().map(String::as_str) {
+        Some("demo") => demo(&root, &args[1..]),
+        Some("test") => test(&root, &args[1..]),
+        Some("guests") => guests::build(&root),
+        Some("prepare") => prerequisites::install(),
+        Some("cases") => cases(&root),
+        _ => bail!("{USAGE}"),
+    }
+}
+
+fn root() -> anyhow::Result<PathBuf> {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    Ok(manifest
+        .parent()
+        .context("xtask stands in the workspace")?
+        .to_owned())
+}
+
+fn demo(root: &Path, rest: &[String]) -> anyhow::Result<()> {
+    guests::build(root)?;
+    run(
+        "building the host",
+        cargo(root).args(["build", "--workspace", "--features", "changebus/failpoints"]),
+    )?;
+    run(
+        "the demo",
+        Command::new(root.join("target/debug/changebus"))
+            .arg("demo")
+            .args(rest),
+    )
+}
+
+/// Formatting and lints first: they are the cheapest to fail.
+fn test(root: &Path, rest: &[String]) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    run(
+        "checking the format",
+        cargo(root).args(["fmt", "--all", "--check"]),
+    )?;
+    guests::build(root)?;
+    let features = ["--workspace", "--features", "changebus/failpoints"];
+    run(
+        "linting",
+        cargo(root)
+            .arg("clippy")
+            .args(features)
+            .args(["--all-targets", "--", "-D", "warnings"]),
+    )?;
+    run("building", cargo(root).arg("build").args(features))?;
+    run(
+        "testing",
+        cargo(root)
+            .args(["test", "--no-fail-fast"])
+            .args(features)
+            .args(rest),
+    )
+}
+
+fn cases(root: &Path) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    guests::build(root)?;
+    let features = ["--workspace", "--features", "changebus/failpoints"];
+    run("building", cargo(root).arg("build").args(features))?;
+    let table = root.join("docs/cases.md");
+    run(
+        "the real cases",
+        cargo(root)
+            .arg("test")
+            .args(features)
+            .args(["--test", "it", "cases::"])
+            .env("CHANGEBUS_CASES_TABLE", table),
+    )
+}
+
+fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root);
+    command
+}
+
+/// Says what it does, and fails with what it was doing.
+fn run(what: &str, command: &mut Command) -> anyhow::Result<()> {
+    eprintln!("xtask: {what}");
+    let status = command
+        .status()
+        .with_context(|| format!("{what}: {:?} could not be started", command.get_program()))?;
+    if !status.success() {
+        bail!("{what} failed ({status})");
+    }
+    Ok(())
+}

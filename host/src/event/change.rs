@@ -52,13 +52,22 @@ pub struct Commit {
 #[serde(tag = "saw", rename_all = "kebab-case")]
 pub enum Sighting {
     /// First look at the branch: this tip is where watching starts.
-    Adopted { tip: Oid },
+    Adopted {
+        tip: Oid,
+    },
     /// The tip moved, and nothing has to be done about it.
-    Ignored { tip: Oid, reason: IgnoreReason },
-    BranchGone { branch: String },
+    Ignored {
+        tip: Oid,
+        reason: IgnoreReason,
+    },
+    BranchGone {
+        branch: String,
+    },
     /// The repository has no commit yet.
     Empty,
-    Unreachable { why: String },
+    Unreachable {
+        why: String,
+    },
     /// The remote answers again after `Unreachable`, `BranchGone` or `Empty`.
     Back,
 }

@@ -60,15 +60,31 @@ pub struct PreparedMerge {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum Delivery {
-    Merged { branch: String, commit: Oid },
+    Merged {
+        branch: String,
+        commit: Oid,
+    },
     /// A branch with the fix was pushed, for a pull request.
-    Proposed { branch: String, commit: Oid, report: String },
+    Proposed {
+        branch: String,
+        commit: Oid,
+        report: String,
+    },
     /// A human has to decide; `branch` holds the best candidate, if there is one.
-    Escalated { branch: Option<String>, commit: Option<Oid>, report: String, because: String },
+    Escalated {
+        branch: Option<String>,
+        commit: Option<Oid>,
+        report: String,
+        because: String,
+    },
     /// Nothing had to be delivered any more, or nothing was to be delivered.
-    Moot { because: String },
+    Moot {
+        because: String,
+    },
     /// `fix --dry-run`: decided, not delivered.
-    Withheld { report: String },
+    Withheld {
+        report: String,
+    },
 }
 
 impl Delivery {

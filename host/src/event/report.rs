@@ -49,17 +49,26 @@ impl TestReport {
             && match self.source {
                 ReportSource::ExitCode => true,
                 ReportSource::Junit | ReportSource::Libtest => {
-                    self.tests.values().any(|o| *o == Outcome::Passed) && self.tests.values().all(|o| !o.is_bad())
+                    self.tests.values().any(|o| *o == Outcome::Passed)
+                        && self.tests.values().all(|o| !o.is_bad())
                 }
             }
     }
 
     pub fn passed(&self) -> BTreeSet<&str> {
-        self.tests.iter().filter(|(_, o)| **o == Outcome::Passed).map(|(id, _)| id.as_str()).collect()
+        self.tests
+            .iter()
+            .filter(|(_, o)| **o == Outcome::Passed)
+            .map(|(id, _)| id.as_str())
+            .collect()
     }
 
     pub fn bad(&self) -> BTreeSet<&str> {
-        self.tests.iter().filter(|(_, o)| o.is_bad()).map(|(id, _)| id.as_str()).collect()
+        self.tests
+            .iter()
+            .filter(|(_, o)| o.is_bad())
+            .map(|(id, _)| id.as_str())
+            .collect()
     }
 
     pub fn failure(&self, id: &str) -> Option<&TestFailure> {
@@ -82,7 +91,9 @@ pub enum ReportSource {
 pub enum Exit {
     Code(i32),
     Signal(i32),
-    TimedOut { after_seconds: u64 },
+    TimedOut {
+        after_seconds: u64,
+    },
     /// The command could not be started, or the workspace could not be made.
     NotStarted,
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, Oid, Outcome, ReportSource, TestFailure};
+use super::{Exit, Oid, ReportSource, TestFailure};
 
 /// Who enters, with what; fixed when the tournament opens, so that a replay meets the same field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -131,9 +131,26 @@ pub struct FaultUsage {
     pub usd_micros: u64,
 }
 
+impl From<FaultUsage> for Usage {
+    fn from(spent: FaultUsage) -> Usage {
+        Usage {
+            input_tokens: spent.input_tokens,
+            output_tokens: spent.output_tokens,
+            cost_usd: spent.usd_micros as f64 / 1e6,
+            ..Usage::default()
+        }
+    }
+}
+
 impl Fault {
     pub fn new(kind: FaultKind, code: &str, message: impl Into<String>) -> Fault {
-        Fault { kind, code: code.to_owned(), message: message.into(), retry_after_ms: None, usage: None }
+        Fault {
+            kind,
+            code: code.to_owned(),
+            message: message.into(),
+            retry_after_ms: None,
+            usage: None,
+        }
     }
 }
 
@@ -160,11 +177,22 @@ pub struct Patch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "edit", rename_all = "kebab-case")]
 pub enum Edit {
-    Replace { path: String, search: String, replacement: String },
+    Replace {
+        path: String,
+        search: String,
+        replacement: String,
+    },
     /// Whole file; text only survives as text, other bytes as base64 are not accepted here.
-    Write { path: String, content: String },
-    Delete { path: String },
-    UnifiedDiff { text: String },
+    Write {
+        path: String,
+        content: String,
+    },
+    Delete {
+        path: String,
+    },
+    UnifiedDiff {
+        text: String,
+    },
 }
 
 /// What the tests said of a probed patch.
@@ -200,6 +228,15 @@ pub struct Candidate {
     pub seconds: f64,
     #[serde(default)]
     pub notes: Vec<(String, String)>,
+}
+
+/// A path as the patch changes it; modes as git writes them, 0 where there is no file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathChange {
+    pub path: String,
+    pub old_mode: u32,
+    pub new_mode: u32,
+    pub binary: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -326,9 +363,6 @@ pub struct Trial {
     pub output: String,
     pub problem: Option<String>,
     pub seconds: f64,
-    /// Tests whose outcome differs from round 1; empty in round 1.
-    #[serde(default)]
-    pub changed: BTreeMap<String, Outcome>,
 }
 
 /// What the scorer made of the field.

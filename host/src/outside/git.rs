@@ -18,13 +18,15 @@ pub(super) mod cli;
 mod diff;
 mod grow;
 mod history;
+mod local;
 mod path;
+mod publish;
 mod remote;
 mod tree;
 mod unified;
 
 pub use apply::{AppliedPatch, PatchError};
-pub use diff::PathChange;
+pub use local::{Checkout, checkout, version};
 pub use remote::{Expected, PushMode, Pushed, RemoteTip, remote_tip};
 pub use tree::{Hit, SearchOptions, TreeEntry, TreeReader};
 

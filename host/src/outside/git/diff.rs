@@ -4,16 +4,7 @@
 //! Change here: when a difference must be told in another form.
 
 use super::{GitError, Mirror};
-use crate::event::{DiffStat, Oid};
-
-/// One path that differs. Modes are git's (0o100644, 0o100755, 0o120000, 0o160000); 0 where there is none.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathChange {
-    pub path: String,
-    pub old_mode: u32,
-    pub new_mode: u32,
-    pub binary: bool,
-}
+use crate::event::{DiffStat, Oid, PathChange};
 
 impl Mirror {
     /// Paths that differ, sorted. A moved file counts as two.

@@ -204,7 +204,7 @@ impl Mirror {
 
     /// Pushes one commit to one branch, if the branch is as expected: a compare-and-swap. Pushing again
     /// what a crash left unrecorded is `Done`.
-    pub async fn push(
+    pub(super) async fn push(
         &self,
         commit: &Oid,
         branch: &str,

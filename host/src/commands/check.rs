@@ -1,0 +1,246 @@
+//! `changebus check`: configuration and environment, with what to do about each finding.
+//!
+//! Touches: files, git, wasm, terminal.
+//! Change here: when something else must be in place before a run can succeed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::{ExitCode, database, plugin_dirs};
+use crate::config::{Config, Project};
+use crate::outside::git::{self, RemoteTip};
+use crate::outside::wasm::{Limits, PluginKind, Plugins};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Do not ask the remotes.
+    #[arg(long)]
+    offline: bool,
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+pub struct Finding {
+    pub name: String,
+    pub ok: bool,
+    pub detail: String,
+    /// What to do, where something has to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
+    let mut findings = vec![
+        state(&config.host.state),
+        git_version().await,
+        api_key(&config),
+    ];
+    let (dirs, cache) = (plugin_dirs(&config), config.host.state.join("cache"));
+    let plugins =
+        tokio::task::spawn_blocking(move || Plugins::load(&dirs, &cache, Limits::default()))
+            .await?;
+    match plugins {
+        Ok(plugins) => findings.extend(plugin_findings(&config, &plugins)),
+        Err(error) => findings.push(bad(
+            "plugins",
+            &error.to_string(),
+            "see the message; the other checks need plugins",
+        )),
+    }
+    if !args.offline {
+        for (name, project) in &config.projects {
+            findings.push(remote(name, project, config.watch.timeout_seconds).await);
+        }
+    }
+    if database(&config).exists() {
+        findings.push(event_log(&config).await);
+    }
+    let all_ok = findings.iter().all(|f| f.ok);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&findings)?);
+    } else {
+        findings.iter().for_each(print);
+    }
+    Ok(if all_ok {
+        ExitCode::Ok
+    } else {
+        ExitCode::Findings
+    })
+}
+
+fn print(finding: &Finding) {
+    println!(
+        "{} {}: {}",
+        if finding.ok { "ok " } else { "BAD" },
+        finding.name,
+        finding.detail
+    );
+    if let Some(hint) = &finding.hint {
+        println!("    {hint}");
+    }
+}
+
+fn good(name: &str, detail: &str) -> Finding {
+    Finding {
+        name: name.into(),
+        ok: true,
+        detail: detail.into(),
+        hint: None,
+    }
+}
+
+fn bad(name: &str, detail: &str, hint: &str) -> Finding {
+    Finding {
+        name: name.into(),
+        ok: false,
+        detail: detail.into(),
+        hint: Some(hint.into()),
+    }
+}
+
+fn state(dir: &Path) -> Finding {
+    let probe = dir.join(".check");
+    let tried = std::fs::create_dir_all(dir)
+        .and_then(|()| std::fs::write(&probe, b"x"))
+        .and_then(|()| std::fs::remove_file(&probe));
+    match tried {
+        Ok(()) => good("state", &format!("{} can be written", dir.display())),
+        Err(error) => bad(
+            "state",
+            &format!("{}: {error}", dir.display()),
+            "make the directory and give it to the daemon's user, or set host.state",
+        ),
+    }
+}
+
+async fn git_version() -> Finding {
+    match git::version().await {
+        Ok(version) => good("git", &version),
+        Err(error) => bad("git", &error.to_string(), "install git 2.39 or newer"),
+    }
+}
+
+fn api_key(config: &Config) -> Finding {
+    let asks = config
+        .projects
+        .values()
+        .flat_map(|p| &p.variants)
+        .any(|v| v.strategy != "revert-culprit");
+    match config.claude.api_key.read() {
+        Ok(_) => good("claude", &format!("key from {}", config.claude.api_key)),
+        Err(_) if !asks => good("claude", "no key, and no variant that asks a model"),
+        Err(error) => bad(
+            "claude",
+            &error.to_string(),
+            "set it, or point claude.api_key at a file or a credential; variants that ask a model refuse without",
+        ),
+    }
+}
+
+fn plugin_findings(config: &Config, plugins: &Plugins) -> Vec<Finding> {
+    let loaded = plugins
+        .list()
+        .iter()
+        .map(|p| p.name.clone())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let mut findings = vec![if loaded.is_empty() {
+        let dirs = plugin_dirs(config)
+            .iter()
+            .map(|d| d.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        bad(
+            "plugins",
+            &format!("none in {dirs}"),
+            "copy the bundled .wasm files into a directory of host.plugins",
+        )
+    } else {
+        good("plugins", &loaded)
+    }];
+    for problem in plugins.problems() {
+        findings.push(bad(
+            &problem.path.display().to_string(),
+            &problem.why,
+            "replace or remove the file",
+        ));
+    }
+    for (name, project) in &config.projects {
+        findings.extend(missing(name, project, plugins));
+    }
+    findings
+}
+
+fn missing<'a>(
+    name: &'a str,
+    project: &'a Project,
+    plugins: &'a Plugins,
+) -> impl Iterator<Item = Finding> + 'a {
+    let strategies = project
+        .variants
+        .iter()
+        .map(|v| (PluginKind::Strategy, v.strategy.as_str()));
+    let judges = [
+        (PluginKind::Scorer, project.policy.scorer.as_str()),
+        (PluginKind::Escalation, project.policy.escalation.as_str()),
+    ];
+    let wanted = strategies.chain(judges);
+    wanted
+        .filter(|(kind, plugin)| plugins.reference(*kind, plugin).digest.is_empty())
+        .map(move |(kind, plugin)| {
+            let detail = format!("{kind:?} {plugin} is in no plugin directory");
+            bad(
+                &format!("projects.{name}"),
+                &detail.to_lowercase(),
+                "drop the .wasm file in, or name another plugin",
+            )
+        })
+}
+
+async fn remote(name: &str, project: &Project, timeout_seconds: u64) -> Finding {
+    let label = format!("projects.{name}");
+    match git::remote_tip(
+        &project.repo,
+        &project.branch,
+        Duration::from_secs(timeout_seconds),
+    )
+    .await
+    {
+        Ok(RemoteTip::At(tip)) => {
+            good(&label, &format!("{} is at {}", project.branch, tip.short()))
+        }
+        Ok(RemoteTip::NoBranch) => bad(
+            &label,
+            &format!("no branch {}", project.branch),
+            "set branch to one that exists",
+        ),
+        Ok(RemoteTip::Empty) => good(&label, "empty; watching starts with its first commit"),
+        Err(error) => bad(
+            &label,
+            &error.to_string(),
+            "check repo, the network and the daemon user's access",
+        ),
+    }
+}
+
+async fn event_log(config: &Config) -> Finding {
+    let verified = async {
+        super::log(config)?
+            .verify()
+            .await
+            .map_err(anyhow::Error::from)
+    }
+    .await;
+    match verified {
+        Ok(_) => good("event log", "the chain holds"),
+        Err(error) => bad(
+            "event log",
+            &format!("{error:#}"),
+            "restore the newest backup; see docs/operations.md",
+        ),
+    }
+}

@@ -1,0 +1,46 @@
+//! Shows on a terminal what a run is doing, one line an event, as the log grows.
+//!
+//! Touches: terminal.
+//! Change here: when progress should look different. What an event says in a line is in `story.rs`.
+
+use std::io::IsTerminal;
+
+use crate::event::RunId;
+use crate::outside::store::{EventFilter, Store};
+use crate::story::{self, Look};
+
+/// Prints the run's events to stderr until the task is dropped.
+pub async fn follow(store: Store, run: RunId) {
+    let look = look(std::io::stderr().is_terminal());
+    let filter = EventFilter {
+        run: Some(run),
+        ..EventFilter::default()
+    };
+    let mut seen = 0;
+    loop {
+        let Ok(events) = store.events_after(seen, 100, &filter).await else {
+            return;
+        };
+        for event in &events {
+            seen = event.seq;
+            eprintln!("{}", story::event_line(event, look));
+        }
+        if events.is_empty() && store.wait_beyond(seen).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What a file or a pipe gets: wide enough that little is cut.
+const NO_TERMINAL: usize = 160;
+
+/// How to draw where this goes: as wide as the terminal, in colours unless `NO_COLOR` is set.
+pub fn look(terminal: bool) -> Look {
+    let columns = terminal_size::terminal_size()
+        .filter(|_| terminal)
+        .map(|(width, _)| usize::from(width.0));
+    Look {
+        colours: terminal && std::env::var_os("NO_COLOR").is_none(),
+        width: columns.unwrap_or(NO_TERMINAL).max(Look::plain().width),
+    }
+}

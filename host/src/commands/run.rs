@@ -1,0 +1,121 @@
+//! `changebus run`: the daemon. Looks at every project, drives what it finds, goes on where a crash left off.
+//!
+//! Touches: clock, processes (signals).
+//! Change here: when the daemon should look, wait or stop otherwise.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use super::{ExitCode, working_house};
+use crate::config::{Config, Project};
+use crate::event::{Fact, RunId};
+use crate::pipeline::{self, Manner};
+use crate::stages::{House, watch};
+
+/// Runs until SIGTERM or SIGINT. Every accepted fact is durable at any instant, so stopping is dropping.
+pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
+    if config.projects.is_empty() {
+        anyhow::bail!("no [projects.NAME] in the configuration: there is nothing to watch");
+    }
+    let house = working_house(config).await?;
+    for problem in house.plugins.problems() {
+        tracing::warn!(path = %problem.path.display(), "plugin not loaded: {}", problem.why);
+    }
+    let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));
+    let count = house.settings.projects.len() as u32;
+    let interval = Duration::from_secs(house.settings.watch.interval_seconds);
+    let mut tasks = tokio::task::JoinSet::new();
+    for (nth, (name, project)) in house.settings.projects.clone().into_iter().enumerate() {
+        // Spread over the interval, so that a hundred remotes are not asked in one breath.
+        let offset = interval * nth as u32 / count;
+        let (house, looks) = (house.clone(), looks.clone());
+        tasks.spawn(async move {
+            tokio::time::sleep(offset).await;
+            attend(house, looks, name, Arc::new(project)).await;
+        });
+    }
+    tracing::info!(
+        projects = count,
+        interval_seconds = interval.as_secs(),
+        "watching"
+    );
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
+        _ = tokio::signal::ctrl_c() => tracing::info!("stopping on SIGINT"),
+    }
+    tasks.shutdown().await;
+    Ok(ExitCode::Ok)
+}
+
+/// One project for ever: finish what is open, look, drive, wait. One run at a time, so that a burst of pushes
+/// during a run becomes one change.
+async fn attend(house: Arc<House>, looks: Arc<Semaphore>, name: String, project: Arc<Project>) {
+    let interval = Duration::from_secs(house.settings.watch.interval_seconds);
+    finish_open_runs(&house, &name, &project).await;
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Some(run) = look(&house, &looks, &name, &project).await {
+            drive(&house, &project, &run).await;
+        }
+    }
+}
+
+async fn finish_open_runs(house: &Arc<House>, name: &str, project: &Arc<Project>) {
+    match house.store.open_runs().await {
+        Ok(open) => {
+            for (_, run) in open.into_iter().filter(|(of, _)| of == name) {
+                tracing::info!(%run, "going on where it stood");
+                drive(house, project, &run).await;
+            }
+        }
+        Err(error) => tracing::error!(project = name, "open runs cannot be read: {error}"),
+    }
+}
+
+/// Looks once and states what was seen; the run that was opened, if one was.
+async fn look(
+    house: &Arc<House>,
+    looks: &Semaphore,
+    name: &str,
+    project: &Project,
+) -> Option<RunId> {
+    let seen = {
+        let _permit = looks.acquire().await.ok()?;
+        watch::look(house, name, project).await
+    };
+    match seen.map(watch::Look::fact) {
+        Ok(Some(Fact::ChangeSeen { change })) => {
+            match pipeline::open(&house.store, name, change).await {
+                Ok(event) => event.run,
+                Err(error) => {
+                    tracing::error!(project = name, "the change cannot be kept: {error}");
+                    None
+                }
+            }
+        }
+        Ok(Some(fact)) => {
+            if let Err(error) = pipeline::tell(&house.store, name, fact).await {
+                tracing::error!(project = name, "the sighting cannot be kept: {error}");
+            }
+            None
+        }
+        Ok(None) => None,
+        Err(error) => {
+            tracing::warn!(project = name, "{error}");
+            None
+        }
+    }
+}
+
+async fn drive(house: &Arc<House>, project: &Arc<Project>, run: &RunId) {
+    match pipeline::drive(house, project, run, Manner::default()).await {
+        Ok(run) => tracing::info!(run = %run.id, status = ?run.closed, "closed"),
+        Err(error) => tracing::error!(%run, "the run stopped: {error}"),
+    }
+}

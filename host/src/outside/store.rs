@@ -1,0 +1,425 @@
+//! Keeps every event, durably and in order, and answers questions about them.
+//!
+//! Touches: sqlite, files, clock.
+//! Change here: when somebody has a new question for the log. A question that needs a table of its own
+//! gets a migration (`host/migrations/`) and a line in `store/derived.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::event::{Change, Event, Fact, Oid, RunId, RunStatus, Sighting, TestReport, Usage};
+
+mod chain;
+mod derived;
+mod file;
+mod readers;
+mod record;
+mod writer;
+
+use readers::Readers;
+use record::Draft;
+use writer::{Work, Writer};
+
+/// How often a store opened for reading looks whether another process has written.
+const POLL: Duration = Duration::from_millis(150);
+
+/// The event log of one host. Clones share one writer thread and one set of readers.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    path: PathBuf,
+    /// Before the writer: the last connection to close tidies the write-ahead log away, and a reader cannot.
+    readers: Arc<Readers>,
+    writer: Option<Writer>,
+    newest: Arc<watch::Sender<i64>>,
+}
+
+/// What is wrong with the log, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "{} is held by another changebus process{holder}: stop that one, or give this one a state \
+         directory of its own", .lock.display()
+    )]
+    Held { lock: PathBuf, holder: String },
+    #[error(
+        "there is no event log at {}: check host.state, or start the daemon once to create it", .path.display()
+    )]
+    Missing { path: PathBuf },
+    #[error("cannot {doing} {}: check that this user may and that the disk has room", .path.display())]
+    File {
+        doing: &'static str,
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error(
+        "{} was written by a newer changebus (schema {found}, this one knows {known}): install that \
+         version again, or restore a backup from before it", .path.display()
+    )]
+    Newer {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error(
+        "{} has schema {found}, and reading it needs {known}: start the daemon of this version once, it \
+         brings the log up to date", .path.display()
+    )]
+    Outdated {
+        path: PathBuf,
+        found: i64,
+        known: i64,
+    },
+    #[error(
+        "{} is damaged ({finding}): move it and its -wal and -shm files aside and restore the last \
+         backup", .path.display()
+    )]
+    Damaged { path: PathBuf, finding: String },
+    #[error(
+        "event {seq} in {} is not what was written (its hash does not follow from the one before): \
+         restore the last backup that verifies", .path.display()
+    )]
+    Altered { path: PathBuf, seq: i64 },
+    #[error(
+        "run {run} holds {found} events where {expected} were expected: somebody else goes on with it"
+    )]
+    Overtaken {
+        run: RunId,
+        expected: u64,
+        found: u64,
+    },
+    #[error(
+        "the fact cannot be kept, since it would not read back (is a number in it not finite?)"
+    )]
+    Unfit { source: serde_json::Error },
+    #[error(
+        "event {seq} does not read as a fact this version knows: was it written by a newer one?"
+    )]
+    Unreadable { seq: i64, source: serde_json::Error },
+    #[error("{} was opened for reading only", .path.display())]
+    ReadOnly { path: PathBuf },
+    #[error("no room is left to write {}: free some, nothing was lost", .path.display())]
+    DiskFull { path: PathBuf },
+    #[error("the database {} refused", .path.display())]
+    Sqlite {
+        path: PathBuf,
+        source: rusqlite::Error,
+    },
+    #[error("the thread that serves {} has ended", .path.display())]
+    Stopped { path: PathBuf },
+}
+
+/// Which events somebody wants; an empty filter wants all.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    pub project: Option<String>,
+    pub run: Option<RunId>,
+    /// The literal start of the subject, such as `result.delivery.`.
+    pub subject_prefix: Option<String>,
+}
+
+/// One line about a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunSummary {
+    pub run: RunId,
+    pub project: String,
+    pub opened_at: Timestamp,
+    /// None while the run is open.
+    pub closed: Option<RunStatus>,
+    pub change: Change,
+}
+
+/// What `verify` vouches for. The head is worth keeping elsewhere: a log cut short verifies too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    pub events: i64,
+    /// Hash of the last event, hex; zeros where there is none.
+    pub head: String,
+}
+
+impl Store {
+    /// Opens the log for writing, and creates file (0600) and directory (0700) where they are missing.
+    /// Holds `lock` beside the file until the last clone is gone. Refuses what is held, damaged or newer.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let lock = file::take_lock(path)?;
+        let connection = file::open_for_writing(path)?;
+        let newest = readers::newest(&connection).map_err(file::refused(path))?;
+        let newest = Arc::new(watch::Sender::new(newest));
+        let writer = Writer::start(path, connection, lock, newest.clone())?;
+        Ok(Store::over(path, Some(writer), newest))
+    }
+
+    /// Opens the log for reading beside a daemon that writes it, or without one.
+    pub fn open_read_only(path: &Path) -> Result<Store, StoreError> {
+        let connection = file::open_for_reading(path)?;
+        file::require_current_schema(path, &connection)?;
+        let newest = readers::newest(&connection).map_err(file::refused(path))?;
+        Ok(Store::over(
+            path,
+            None,
+            Arc::new(watch::Sender::new(newest)),
+        ))
+    }
+
+    fn over(path: &Path, writer: Option<Writer>, newest: Arc<watch::Sender<i64>>) -> Store {
+        let readers = Arc::new(Readers::of(path));
+        Store {
+            inner: Arc::new(Inner {
+                path: path.to_owned(),
+                readers,
+                writer,
+                newest,
+            }),
+        }
+    }
+
+    /// Keeps a fact. It is on disk when this returns; it may be there too when the future is dropped.
+    /// The event comes back as it will be read, so that a live run and its replay see the same.
+    pub async fn append(
+        &self,
+        project: &str,
+        run: Option<&RunId>,
+        fact: Fact,
+    ) -> Result<Event, StoreError> {
+        self.keep(Draft::new(project, run, None, &fact)?).await
+    }
+
+    /// As `append`, if the run's stream holds exactly `expected_len` events; `Overtaken` otherwise.
+    pub async fn append_expecting(
+        &self,
+        project: &str,
+        run: &RunId,
+        expected_len: u64,
+        fact: Fact,
+    ) -> Result<Event, StoreError> {
+        self.keep(Draft::new(project, Some(run), Some(expected_len), &fact)?)
+            .await
+    }
+
+    async fn keep(&self, draft: Draft) -> Result<Event, StoreError> {
+        let event = self
+            .writer()?
+            .perform(Work::Append(Box::new(draft)))
+            .await?;
+        // The writer answers an append with its event or an error.
+        event.ok_or_else(|| self.stopped())
+    }
+
+    /// All events of a run, in order; empty for a run nobody knows.
+    pub async fn run_events(&self, run: &RunId) -> Result<Vec<Event>, StoreError> {
+        let run = run.clone();
+        self.read(move |c| readers::run_events(c, &run)).await
+    }
+
+    /// At most `limit` events after `seq` that pass the filter, in order.
+    pub async fn events_after(
+        &self,
+        seq: i64,
+        limit: usize,
+        filter: &EventFilter,
+    ) -> Result<Vec<Event>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |c| readers::events_after(c, seq, limit, &filter))
+            .await
+    }
+
+    /// The last `limit` events that pass the filter, in order.
+    pub async fn last_events(
+        &self,
+        limit: usize,
+        filter: &EventFilter,
+    ) -> Result<Vec<Event>, StoreError> {
+        let filter = filter.clone();
+        self.read(move |c| readers::last_events(c, limit, &filter))
+            .await
+    }
+
+    /// Looks through up to `span` events after `seq` and returns those whose subject is wanted, with the
+    /// seq it came to. Bodies that are not wanted are not read.
+    pub async fn scan(
+        &self,
+        seq: i64,
+        span: usize,
+        wanted: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<(Vec<Event>, i64), StoreError> {
+        self.read(move |c| readers::scan(c, seq, span, &wanted))
+            .await
+    }
+
+    /// Runs that were opened and not closed, with their projects; oldest first.
+    pub async fn open_runs(&self) -> Result<Vec<(String, RunId)>, StoreError> {
+        self.read(readers::open_runs).await
+    }
+
+    /// The last `limit` runs, of one project or of all; newest first.
+    pub async fn runs(
+        &self,
+        project: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<RunSummary>, StoreError> {
+        let project = project.map(str::to_owned);
+        self.read(move |c| readers::runs(c, project.as_deref(), limit))
+            .await
+    }
+
+    /// The last tip of the project's branch that was taken note of: adopted, ignored, run on, or pushed.
+    pub async fn last_tip(&self, project: &str) -> Result<Option<Oid>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::last_tip(c, &project)).await
+    }
+
+    pub async fn last_sighting(&self, project: &str) -> Result<Option<Sighting>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::last_sighting(c, &project))
+            .await
+    }
+
+    /// Commits ChangeBus made for this project's branch, pushed or about to be.
+    pub async fn delivered_commits(&self, project: &str) -> Result<BTreeSet<Oid>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::delivered_commits(c, &project))
+            .await
+    }
+
+    /// The last report on this tree that can be taken at its word, made with the same setup and test
+    /// command (`suite`, the digest in `Fact::Tested`).
+    pub async fn report_for_tree(
+        &self,
+        project: &str,
+        tree: &Oid,
+        suite: &str,
+    ) -> Result<Option<TestReport>, StoreError> {
+        let (project, tree, suite) = (project.to_owned(), tree.clone(), suite.to_owned());
+        self.read(move |c| readers::report_for_tree(c, &project, &tree, &suite))
+            .await
+    }
+
+    /// What models cost on this host from then on, failed calls included.
+    pub async fn spent_since(&self, at: Timestamp) -> Result<Usage, StoreError> {
+        self.read(move |c| readers::spent_since(c, at)).await
+    }
+
+    /// What budgets are reckoned from: requests and answers since `at`, and all of this run's.
+    pub async fn model_events(&self, run: &RunId, at: Timestamp) -> Result<Vec<Event>, StoreError> {
+        let run = run.clone();
+        self.read(move |c| readers::model_events(c, &run, at)).await
+    }
+
+    /// What became of earlier work on this project: `strategy/<name>/` `tried` (tournaments entered),
+    /// `proposed`, `refused`, `won`, `merged`; and `project/<name>/` `runs` and one for each status a run
+    /// ended with, such as `fixed` or `red-before`. What never happened is 0 or absent.
+    pub async fn history(&self, project: &str) -> Result<BTreeMap<String, f64>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::history(c, &project)).await
+    }
+
+    /// Writes a consistent copy to `to`, which must not exist, while others go on. Complete when it stands
+    /// there; opening it as a log is all a restore takes.
+    pub async fn backup(&self, to: &Path) -> Result<(), StoreError> {
+        let (path, to) = (self.inner.path.clone(), to.to_owned());
+        self.read(move |c| file::copy(c, &path, &to)).await
+    }
+
+    /// Recomputes the hash chain from the first event to the last.
+    pub async fn verify(&self) -> Result<Verified, StoreError> {
+        let path = self.inner.path.clone();
+        self.read(move |c| chain::verify(c, &path)).await
+    }
+
+    /// Makes every derived table anew from the events.
+    pub async fn rebuild(&self) -> Result<(), StoreError> {
+        self.writer()?.perform(Work::Rebuild).await.map(|_| ())
+    }
+
+    /// How far a consumer of the bus has acknowledged; 0 for a new one.
+    pub async fn cursor(&self, consumer: &str) -> Result<i64, StoreError> {
+        let consumer = consumer.to_owned();
+        self.read(move |c| readers::cursor(c, &consumer)).await
+    }
+
+    /// Moves a consumer's cursor to `seq`; never back.
+    pub async fn advance_cursor(&self, consumer: &str, seq: i64) -> Result<(), StoreError> {
+        let consumer = consumer.to_owned();
+        let work = Work::Advance { consumer, seq };
+        self.writer()?.perform(work).await.map(|_| ())
+    }
+
+    /// Seq of the newest event; 0 in an empty log.
+    pub async fn newest(&self) -> Result<i64, StoreError> {
+        self.read(readers::newest).await
+    }
+
+    /// The newest seq this process knows of; moves with every commit of this process's writer.
+    pub fn watch(&self) -> watch::Receiver<i64> {
+        self.inner.newest.subscribe()
+    }
+
+    /// Waits until there is an event after `seq`, and returns the newest seq. Sees what other processes
+    /// write, where this store was opened for reading.
+    pub async fn wait_beyond(&self, seq: i64) -> Result<i64, StoreError> {
+        if self.inner.writer.is_some() {
+            let mut newest = self.watch();
+            let reached = newest.wait_for(|n| *n > seq).await;
+            return reached.map(|n| *n).map_err(|_| self.stopped());
+        }
+        loop {
+            let newest = self.read(readers::newest).await?;
+            self.inner.newest.send_replace(newest);
+            if newest > seq {
+                return Ok(newest);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        let path = &self.inner.path;
+        let read_only = || StoreError::ReadOnly { path: path.clone() };
+        self.inner.writer.as_ref().ok_or_else(read_only)
+    }
+
+    /// Answers a question on a connection of its own, off the async threads.
+    async fn read<T: Send + 'static, E: Into<ReadError>>(
+        &self,
+        ask: impl FnOnce(&rusqlite::Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let readers = self.inner.readers.clone();
+        let answer = tokio::task::spawn_blocking(move || readers.ask(ask)).await;
+        answer.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn stopped(&self) -> StoreError {
+        StoreError::Stopped {
+            path: self.inner.path.clone(),
+        }
+    }
+}
+
+/// What a question can fail with: SQLite's own, which lacks the path, or a complete error.
+enum ReadError {
+    Sqlite(rusqlite::Error),
+    Told(Box<StoreError>),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> ReadError {
+        ReadError::Sqlite(error)
+    }
+}
+
+impl From<StoreError> for ReadError {
+    fn from(error: StoreError) -> ReadError {
+        ReadError::Told(Box::new(error))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! Keeps the derived tables in step with the events, in the same transaction.
+//!
+//! Touches: sqlite.
+//! Change here: when a question needs a table of its own. `rebuild` must come to the same rows.
+
+use rusqlite::{Transaction, params};
+
+use super::record::{self, nanoseconds, read_event};
+use super::{ReadError, StoreError};
+use crate::event::{
+    Delivery, Event, Fact, Opening, RunId, RunStatus, Sighting, TestReport, Usage, VariantState,
+    Verdict,
+};
+
+const TABLES: [&str; 6] = ["runs", "tips", "own_commits", "tested", "spending", "heats"];
+
+/// What this event means to the derived tables. Taking one in twice changes nothing.
+pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
+    match &event.fact {
+        Fact::Watched {
+            sighting: Sighting::Adopted { tip } | Sighting::Ignored { tip, .. },
+        } => note_tip(tx, event, &tip.0)?,
+        Fact::ChangeSeen { change } => {
+            note_tip(tx, event, &change.head.0)?;
+            open_run(tx, event)?;
+        }
+        Fact::Tested { report, suite, .. } => note_report(tx, event, report, suite)?,
+        Fact::ModelAnswered { answer, .. } => {
+            let spent = match answer {
+                Ok(answer) => Some(answer.usage),
+                Err(fault) => fault.usage.map(Usage::from),
+            };
+            if let Some(usage) = spent {
+                note_spending(tx, event, usage)?;
+            }
+        }
+        Fact::MergePrepared { merge } => note_own_commit(tx, event, &merge.commit.0)?,
+        Fact::Delivered {
+            delivery: Delivery::Merged { commit, .. },
+        } => {
+            note_tip(tx, event, &commit.0)?;
+            note_own_commit(tx, event, &commit.0)?;
+        }
+        _ => {}
+    }
+    match &event.run {
+        Some(run) => take_in_for_run(tx, run, &event.fact),
+        None => Ok(()),
+    }
+}
+
+fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, fact: &Fact) -> Result<(), ReadError> {
+    match fact {
+        Fact::TournamentOpened { opening } => enter(tx, run, opening)?,
+        Fact::Proposed { variant, .. } => mark(tx, "proposed", run, variant)?,
+        Fact::Refused { variant, .. } => mark(tx, "refused", run, variant)?,
+        Fact::Decided { verdict } => decide(tx, run, verdict)?,
+        Fact::Delivered {
+            delivery: Delivery::Merged { .. },
+        } => {
+            tx.prepare_cached(
+                "UPDATE heats SET merged = 1
+                 WHERE run = ?1 AND variant = (SELECT winner FROM runs WHERE run = ?1)",
+            )?
+            .execute([&run.0])?;
+        }
+        Fact::RunClosed { status } => {
+            tx.prepare_cached("UPDATE runs SET status = ?2 WHERE run = ?1")?
+                .execute([&run.0, &status_name(*status)?])?;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Empties the derived tables and takes every event in anew.
+pub fn rebuild(tx: &Transaction<'_>) -> Result<(), ReadError> {
+    for table in TABLES {
+        tx.execute(&format!("DELETE FROM {table}"), [])?;
+    }
+    let all = format!("SELECT {} FROM events ORDER BY seq", record::COLUMNS);
+    let mut statement = tx.prepare(&all)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        take_in(tx, &read_event(row)?)?;
+    }
+    Ok(())
+}
+
+/// The status as it stands in JSON, without the quotes.
+pub fn status_name(status: RunStatus) -> Result<String, ReadError> {
+    let unfit = |source| ReadError::from(StoreError::Unfit { source });
+    let value = serde_json::to_value(status).map_err(unfit)?;
+    serde_json::from_value(value).map_err(unfit)
+}
+
+fn note_tip(tx: &Transaction<'_>, event: &Event, tip: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO tips (seq, project, tip) VALUES (?1, ?2, ?3)")?
+        .execute(params![event.seq, event.project, tip])?;
+    Ok(())
+}
+
+fn note_own_commit(tx: &Transaction<'_>, event: &Event, oid: &str) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR IGNORE INTO own_commits (project, oid) VALUES (?1, ?2)")?
+        .execute([&event.project, oid])?;
+    Ok(())
+}
+
+fn open_run(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
+    let Some(run) = &event.run else {
+        return Ok(());
+    };
+    tx.prepare_cached("INSERT OR IGNORE INTO runs (run, project, opened_seq) VALUES (?1, ?2, ?3)")?
+        .execute(params![run.0, event.project, event.seq])?;
+    Ok(())
+}
+
+/// Only a report that can be taken at its word may stand in for a new one.
+fn note_report(
+    tx: &Transaction<'_>,
+    event: &Event,
+    report: &TestReport,
+    suite: &str,
+) -> rusqlite::Result<()> {
+    if report.problem.is_some() {
+        return Ok(());
+    }
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO tested (seq, project, tree, suite) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![event.seq, event.project, report.tree.0, suite])?;
+    Ok(())
+}
+
+fn note_spending(tx: &Transaction<'_>, event: &Event, usage: Usage) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO spending (seq, at, input_tokens, output_tokens, cache_read_tokens,
+             cache_write_tokens, cost_usd) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![
+        event.seq,
+        nanoseconds(event.at),
+        column(usage.input_tokens),
+        column(usage.output_tokens),
+        column(usage.cache_read_tokens),
+        column(usage.cache_write_tokens),
+        usage.cost_usd
+    ])?;
+    Ok(())
+}
+
+/// SQLite's integers are signed.
+fn column(tokens: u64) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX)
+}
+
+fn enter(tx: &Transaction<'_>, run: &RunId, opening: &Opening) -> rusqlite::Result<()> {
+    let mut insert = tx.prepare_cached(
+        "INSERT OR IGNORE INTO heats (run, variant, strategy) VALUES (?1, ?2, ?3)",
+    )?;
+    for entry in &opening.entries {
+        insert.execute([&run.0, &entry.name, &entry.strategy.name])?;
+    }
+    Ok(())
+}
+
+fn mark(
+    tx: &Transaction<'_>,
+    column: &'static str,
+    run: &RunId,
+    variant: &str,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(&format!(
+        "UPDATE heats SET {column} = 1 WHERE run = ?1 AND variant = ?2"
+    ))?
+    .execute([&run.0, variant])?;
+    Ok(())
+}
+
+/// A later verdict of the same run takes the place of an earlier one.
+fn decide(tx: &Transaction<'_>, run: &RunId, verdict: &Verdict) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE runs SET winner = ?2 WHERE run = ?1")?
+        .execute(params![run.0, verdict.winner])?;
+    tx.prepare_cached("UPDATE heats SET won = 0 WHERE run = ?1")?
+        .execute([&run.0])?;
+    for standing in &verdict.standings {
+        if standing.state == VariantState::Won {
+            mark(tx, "won", run, &standing.variant)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! Opens, locks, checks and copies the database file.
+//!
+//! Touches: files, sqlite.
+//! Change here: when a log is opened under other conditions, or the schema gets a new migration.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite_migration::{M, Migrations};
+
+use super::{ReadError, StoreError};
+
+const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../../migrations/0001-events.sql"))];
+
+/// How long one connection waits for another before it gives up.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Takes `lock` beside the database, and creates the directory first where it is missing.
+pub fn take_lock(database: &Path) -> Result<File, StoreError> {
+    let directory = directory_of(database);
+    create_directory(&directory).map_err(failed("create", &directory))?;
+    let path = directory.join("lock");
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    let mut lock = options
+        .mode(0o600)
+        .open(&path)
+        .map_err(failed("open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(held(&path, &mut lock)),
+        Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+    }
+    // Only for the message of the next one who wants it.
+    let noted = lock
+        .set_len(0)
+        .and_then(|()| write!(lock, "{}", std::process::id()));
+    noted.map_err(failed("write", &path))?;
+    Ok(lock)
+}
+
+fn held(path: &Path, lock: &mut File) -> StoreError {
+    let mut pid = String::new();
+    let known = lock.read_to_string(&mut pid).is_ok() && pid.parse::<u32>().is_ok();
+    StoreError::Held {
+        lock: path.to_owned(),
+        holder: if known {
+            format!(" (pid {pid})")
+        } else {
+            String::new()
+        },
+    }
+}
+
+fn directory_of(database: &Path) -> PathBuf {
+    match database.parent() {
+        Some(directory) if directory != Path::new("") => directory.to_owned(),
+        _ => PathBuf::from("."),
+    }
+}
+
+/// A directory that exists is left as it is: it may be somebody else's.
+fn create_directory(directory: &Path) -> std::io::Result<()> {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    // Without this a power cut could take the whole new directory, and acknowledged events with it.
+    match directory.parent() {
+        Some(parent) if parent != Path::new("") => File::open(parent)?.sync_all(),
+        _ => Ok(()),
+    }
+}
+
+/// Opens the database for the one writer, brings its schema up to date, and refuses what is damaged.
+pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+    create_private(path).map_err(failed("create", path))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(refused(path))?;
+    prepare_for_writing(&connection).map_err(refused(path))?;
+    check_pages(path, &connection)?;
+    refuse_newer(path, schema(path, &connection)?)?;
+    Migrations::from_slice(MIGRATIONS)
+        .to_latest(&mut connection)
+        .map_err(|error| match error {
+            rusqlite_migration::Error::RusqliteError { err, .. } => refused(path)(err),
+            other => StoreError::Damaged {
+                path: path.to_owned(),
+                finding: other.to_string(),
+            },
+        })?;
+    Ok(connection)
+}
+
+/// SQLite would create the file readable for all; its -wal and -shm take after it.
+fn create_private(path: &Path) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+fn prepare_for_writing(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    // Lets the triggers see what INSERT OR REPLACE would remove.
+    connection.pragma_update(None, "recursive_triggers", true)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)
+}
+
+/// Opens a connection that can only read, the file as it stands.
+pub fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(StoreError::Missing {
+            path: path.to_owned(),
+        });
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(refused(path))?;
+    connection.busy_timeout(BUSY).map_err(refused(path))?;
+    Ok(connection)
+}
+
+/// A reader cannot migrate, so the schema must be exactly the one it knows.
+pub fn require_current_schema(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let found = schema(path, connection)?;
+    refuse_newer(path, found)?;
+    if found < known_schema() {
+        return Err(StoreError::Outdated {
+            path: path.to_owned(),
+            found,
+            known: known_schema(),
+        });
+    }
+    Ok(())
+}
+
+fn refuse_newer(path: &Path, found: i64) -> Result<(), StoreError> {
+    if found > known_schema() {
+        return Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: known_schema(),
+        });
+    }
+    Ok(())
+}
+
+fn known_schema() -> i64 {
+    MIGRATIONS.len() as i64
+}
+
+fn schema(path: &Path, connection: &Connection) -> Result<i64, StoreError> {
+    connection
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(refused(path))
+}
+
+fn check_pages(path: &Path, connection: &Connection) -> Result<(), StoreError> {
+    let finding: String = connection
+        .pragma_query_value(None, "quick_check", |row| row.get(0))
+        .map_err(refused(path))?;
+    if finding == "ok" {
+        return Ok(());
+    }
+    Err(StoreError::Damaged {
+        path: path.to_owned(),
+        finding,
+    })
+}
+
+/// Copies the database to `to` while it is in use; `to` appears only when it is complete and on disk.
+pub fn copy(connection: &Connection, from: &Path, to: &Path) -> Result<(), ReadError> {
+    if to.exists() {
+        let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
+        return Err(failed("write a backup to", to)(taken).into());
+    }
+    let mut partial = to.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let copied = copy_to(connection, from, &partial).and_then(|()| {
+        std::fs::rename(&partial, to).map_err(failed("rename a backup to", to))?;
+        let directory = directory_of(to);
+        let synced = File::open(&directory).and_then(|d| d.sync_all());
+        synced.map_err(failed("sync", &directory))
+    });
+    if copied.is_err() {
+        // What is left of a failed backup is of no use; the error that matters is the first one.
+        std::fs::remove_file(&partial).ok();
+    }
+    copied.map_err(ReadError::from)
+}
+
+fn copy_to(connection: &Connection, from: &Path, partial: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_file(partial) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(failed("remove", partial)(error));
+        }
+        _ => {}
+    }
+    // Empty and private first: SQLite takes an empty file as a new database.
+    create_private(partial).map_err(failed("create", partial))?;
+    let target = partial
+        .to_str()
+        .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidFilename))
+        .map_err(failed("write a backup to", partial))?;
+    connection
+        .execute("VACUUM INTO ?1", [target])
+        .map_err(refused(from))?;
+    // SQLite leaves the copy to the page cache.
+    File::open(partial)
+        .and_then(|file| file.sync_all())
+        .map_err(failed("sync", partial))
+}
+
+/// Names the file and what to do with what SQLite said about it.
+pub fn refused(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| {
+        let path = path.clone();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => StoreError::DiskFull { path },
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Damaged {
+                path,
+                finding: source.to_string(),
+            },
+            _ => StoreError::Sqlite { path, source },
+        }
+    }
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::File {
+        doing,
+        path,
+        source,
+    }
+}

@@ -1,0 +1,311 @@
+//! Connections that only read, and the questions they answer.
+//!
+//! Touches: sqlite.
+//! Change here: when somebody has a new question for the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
+use super::{EventFilter, ReadError, RunSummary, StoreError, file};
+use crate::event::{Event, Fact, Oid, RunId, Sighting, TestReport, Usage};
+
+/// Idle connections that are kept for the next question.
+const KEPT: usize = 4;
+
+pub struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+impl Readers {
+    pub fn of(path: &Path) -> Readers {
+        Readers {
+            path: path.to_owned(),
+            idle: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// Blocks. Borrows an idle connection or opens one.
+    pub fn ask<T, E: Into<ReadError>>(
+        &self,
+        ask: impl FnOnce(&Connection) -> Result<T, E>,
+    ) -> Result<T, StoreError> {
+        let idle = self.idle().pop();
+        let connection = idle.map_or_else(|| file::open_for_reading(&self.path), Ok)?;
+        let answer = ask(&connection).map_err(|error| match error.into() {
+            ReadError::Sqlite(error) => file::refused(&self.path)(error),
+            ReadError::Told(error) => *error,
+        });
+        let mut idle = self.idle();
+        if idle.len() < KEPT {
+            idle.push(connection);
+        }
+        answer
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        // Nothing is half done while the lock is held, so a panic elsewhere spoils nothing.
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Answer<T> = Result<T, ReadError>;
+
+/// 0 for an empty log.
+pub fn newest(c: &Connection) -> rusqlite::Result<i64> {
+    c.prepare_cached("SELECT coalesce(max(seq), 0) FROM events")?
+        .query_row([], |row| row.get(0))
+}
+
+pub fn run_events(c: &Connection, run: &RunId) -> Answer<Vec<Event>> {
+    let query = format!("SELECT {COLUMNS} FROM events WHERE run = ?1 ORDER BY version");
+    events(c, &query, [&run.0])
+}
+
+pub fn events_after(
+    c: &Connection,
+    seq: i64,
+    limit: usize,
+    filter: &EventFilter,
+) -> Answer<Vec<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE seq > ?4 AND {} ORDER BY seq LIMIT ?5",
+        filter.condition()
+    );
+    let (project, run, prefix) = filter.values();
+    events(
+        c,
+        &query,
+        params![project, run, prefix, seq, row_limit(limit)],
+    )
+}
+
+pub fn last_events(c: &Connection, limit: usize, filter: &EventFilter) -> Answer<Vec<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE {} ORDER BY seq DESC LIMIT ?4",
+        filter.condition()
+    );
+    let (project, run, prefix) = filter.values();
+    let mut found = events(c, &query, params![project, run, prefix, row_limit(limit)])?;
+    found.reverse();
+    Ok(found)
+}
+
+impl EventFilter {
+    /// Only the conditions that are asked for, so that an index can serve each.
+    fn condition(&self) -> String {
+        let asked = [
+            self.project.is_some().then_some("project = ?1"),
+            self.run.is_some().then_some("run = ?2"),
+            self.subject_prefix
+                .is_some()
+                .then_some("substr(subject, 1, length(?3)) = ?3"),
+        ];
+        let asked: Vec<&str> = asked.into_iter().flatten().collect();
+        if asked.is_empty() {
+            "true".to_owned()
+        } else {
+            asked.join(" AND ")
+        }
+    }
+
+    fn values(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+        let run = self.run.as_ref().map(|run| run.0.as_str());
+        (self.project.as_deref(), run, self.subject_prefix.as_deref())
+    }
+}
+
+fn row_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn events(c: &Connection, query: &str, values: impl rusqlite::Params) -> Answer<Vec<Event>> {
+    let mut statement = c.prepare_cached(query)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read_event(row)?);
+    }
+    Ok(found)
+}
+
+pub fn scan(
+    c: &Connection,
+    seq: i64,
+    span: usize,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Answer<(Vec<Event>, i64)> {
+    let query = format!("SELECT {COLUMNS} FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2");
+    let mut statement = c.prepare_cached(&query)?;
+    let mut rows = statement.query(params![seq, row_limit(span)])?;
+    let (mut found, mut reached) = (Vec::new(), seq);
+    while let Some(row) = rows.next()? {
+        reached = row.get(0)?;
+        let subject = row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?;
+        if wanted(subject) {
+            found.push(read_event(row)?);
+        }
+    }
+    Ok((found, reached))
+}
+
+pub fn open_runs(c: &Connection) -> rusqlite::Result<Vec<(String, RunId)>> {
+    c.prepare_cached("SELECT project, run FROM runs WHERE status IS NULL ORDER BY opened_seq")?
+        .query_map([], |row| Ok((row.get(0)?, RunId(row.get(1)?))))?
+        .collect()
+}
+
+pub fn runs(c: &Connection, project: Option<&str>, limit: usize) -> Answer<Vec<RunSummary>> {
+    let mut statement = c.prepare_cached(
+        "SELECT runs.run, runs.project, runs.status, opened_seq, at, body
+         FROM runs JOIN events ON events.seq = opened_seq
+         WHERE ?1 IS NULL OR runs.project = ?1 ORDER BY opened_seq DESC LIMIT ?2",
+    )?;
+    let mut rows = statement.query(params![project, row_limit(limit)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.extend(summary(row)?);
+    }
+    Ok(found)
+}
+
+fn summary(row: &Row<'_>) -> Answer<Option<RunSummary>> {
+    let seq: i64 = row.get(3)?;
+    let unreadable = |source| ReadError::from(StoreError::Unreadable { seq, source });
+    let status: Option<String> = row.get(2)?;
+    let closed = status.map(|name| serde_json::from_value(name.into()));
+    let body: String = row.get(5)?;
+    let Fact::ChangeSeen { change } = serde_json::from_str(&body).map_err(unreadable)? else {
+        return Ok(None);
+    };
+    Ok(Some(RunSummary {
+        run: RunId(row.get(0)?),
+        project: row.get(1)?,
+        opened_at: timestamp(row.get(4)?),
+        closed: closed.transpose().map_err(unreadable)?,
+        change,
+    }))
+}
+
+pub fn last_tip(c: &Connection, project: &str) -> rusqlite::Result<Option<Oid>> {
+    c.prepare_cached("SELECT tip FROM tips WHERE project = ?1 ORDER BY seq DESC LIMIT 1")?
+        .query_row([project], |row| row.get(0).map(Oid))
+        .optional()
+}
+
+pub fn last_sighting(c: &Connection, project: &str) -> Answer<Option<Sighting>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = 'watched'
+         ORDER BY seq DESC LIMIT 1"
+    );
+    let event = events(c, &query, [project])?.pop();
+    Ok(event.and_then(|event| match event.fact {
+        Fact::Watched { sighting } => Some(sighting),
+        _ => None,
+    }))
+}
+
+pub fn delivered_commits(c: &Connection, project: &str) -> rusqlite::Result<BTreeSet<Oid>> {
+    c.prepare_cached("SELECT oid FROM own_commits WHERE project = ?1")?
+        .query_map([project], |row| row.get(0).map(Oid))?
+        .collect()
+}
+
+pub fn report_for_tree(
+    c: &Connection,
+    project: &str,
+    tree: &Oid,
+    suite: &str,
+) -> Answer<Option<TestReport>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE seq =
+         (SELECT max(seq) FROM tested WHERE project = ?1 AND tree = ?2 AND suite = ?3)"
+    );
+    let event = events(c, &query, [project, &tree.0, suite])?.pop();
+    Ok(event.and_then(|event| match event.fact {
+        Fact::Tested { report, .. } => Some(report),
+        _ => None,
+    }))
+}
+
+pub fn spent_since(c: &Connection, at: Timestamp) -> rusqlite::Result<Usage> {
+    c.prepare_cached(
+        "SELECT coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+                coalesce(sum(cache_read_tokens), 0), coalesce(sum(cache_write_tokens), 0),
+                coalesce(sum(cost_usd), 0.0) FROM spending WHERE at >= ?1",
+    )?
+    .query_row([nanoseconds(at)], |row| {
+        let tokens = |index| row.get(index).map(i64::unsigned_abs);
+        Ok(Usage {
+            input_tokens: tokens(0)?,
+            output_tokens: tokens(1)?,
+            cache_read_tokens: tokens(2)?,
+            cache_write_tokens: tokens(3)?,
+            cost_usd: row.get(4)?,
+        })
+    })
+}
+
+/// What was asked of models and answered since `at`, or ever in this run, and which runs closed since.
+pub fn model_events(c: &Connection, run: &RunId, at: Timestamp) -> Answer<Vec<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events
+         WHERE type IN ('model-asked', 'model-answered', 'run-closed') AND (at >= ?1 OR run = ?2) ORDER BY seq"
+    );
+    events(c, &query, params![nanoseconds(at), run.0])
+}
+
+pub fn history(c: &Connection, project: &str) -> rusqlite::Result<BTreeMap<String, f64>> {
+    let mut figures = strategy_figures(c, project)?;
+    let mut runs = 0.0;
+    let mut statement =
+        c.prepare_cached("SELECT status, count(*) FROM runs WHERE project = ?1 GROUP BY status")?;
+    let mut rows = statement.query([project])?;
+    while let Some(row) = rows.next()? {
+        let (status, count): (Option<String>, f64) = (row.get(0)?, count(row, 1)?);
+        runs += count;
+        if let Some(status) = status {
+            figures.insert(format!("project/{project}/{status}"), count);
+        }
+    }
+    figures.insert(format!("project/{project}/runs"), runs);
+    Ok(figures)
+}
+
+fn strategy_figures(c: &Connection, project: &str) -> rusqlite::Result<BTreeMap<String, f64>> {
+    const METRICS: [&str; 5] = ["tried", "proposed", "refused", "won", "merged"];
+    let mut statement = c.prepare_cached(
+        "SELECT strategy, count(*), sum(proposed), sum(refused), sum(won), sum(merged)
+         FROM heats JOIN runs USING (run) WHERE project = ?1 GROUP BY strategy",
+    )?;
+    let mut rows = statement.query([project])?;
+    let mut figures = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let strategy: String = row.get(0)?;
+        for (index, metric) in METRICS.iter().enumerate() {
+            figures.insert(
+                format!("strategy/{strategy}/{metric}"),
+                count(row, index + 1)?,
+            );
+        }
+    }
+    Ok(figures)
+}
+
+/// Counts stay far below where a float would round.
+fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<f64> {
+    row.get::<_, i64>(index).map(|count| count as f64)
+}
+
+pub fn cursor(c: &Connection, consumer: &str) -> rusqlite::Result<i64> {
+    let seq = c
+        .prepare_cached("SELECT seq FROM cursors WHERE consumer = ?1")?
+        .query_row([consumer], |row| row.get(0))
+        .optional()?;
+    Ok(seq.unwrap_or(0))
+}

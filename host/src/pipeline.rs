@@ -1,0 +1,207 @@
+//! The spine: ask the run what is next, do that one stage, append the facts, fold them in. The only file that
+//! knows how `Next` becomes work, and the only one that appends a run's events.
+//!
+//! Touches: clock, sqlite.
+//! Change here: when a stage is added or reordered (with `rules/run.rs`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::Project;
+use crate::event::{Change, Event, Fact, Role, RunId, RunStatus};
+use crate::failpoint;
+use crate::outside::store::{Store, StoreError};
+use crate::rules::paths::PathClasses;
+use crate::rules::run::{Next, NotAllowed, Run};
+use crate::stages::{self, Cx, House, Note, Recorder, StageError};
+
+/// What can stop a run from being driven on. A stage's own failure is a fact, not one of these.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
+    #[error("{0}")]
+    Start(#[from] StageError),
+    #[error("run {0} has no events in this store")]
+    Unknown(RunId),
+}
+
+/// How this run differs from the daemon's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    /// `fix --dry-run`.
+    pub withhold: bool,
+    /// `fix` on a checked-out repository.
+    pub update_checkout: bool,
+}
+
+/// States that a change was seen, and with it that a run is open.
+pub async fn open(store: &Store, project: &str, change: Change) -> Result<Event, StoreError> {
+    let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
+    let run = RunId(format!("{project}-{at}-{}", change.head.short()));
+    append(store, project, &run, 0, Fact::ChangeSeen { change }).await
+}
+
+/// States what the watcher saw outside any run.
+pub async fn tell(store: &Store, project: &str, fact: Fact) -> Result<Event, StoreError> {
+    store.append(project, None, fact).await
+}
+
+/// Drives a run from wherever its facts leave it to its end.
+pub async fn drive(
+    house: &Arc<House>,
+    project: &Arc<Project>,
+    id: &RunId,
+    manner: Manner,
+) -> Result<Run, PipelineError> {
+    let events = house.store.run_events(id).await?;
+    let mut run = Run::replay(&events)?.ok_or_else(|| PipelineError::Unknown(id.clone()))?;
+    let (recorder, mut notes) = Recorder::new();
+    let cx = Cx {
+        house: house.clone(),
+        name: run.project.as_str().into(),
+        project: project.clone(),
+        mirror: stages::watch::mirror(house, &run.project, project).await?,
+        classes: Arc::new(PathClasses::of(&project.policy)),
+        recorder,
+        update_checkout: manner.update_checkout,
+    };
+    loop {
+        let next = run.next(&project.policy, manner.withhold);
+        if next == Next::Done {
+            return Ok(run);
+        }
+        let name = name_of(&next);
+        tracing::info!(run = %run.id, stage = name, "next");
+        match attend(&cx, &mut run, &mut notes, next).await? {
+            Ok(facts) => {
+                for fact in facts {
+                    keep(&cx, &mut run, fact).await?;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(run = %id, stage = name, "{error}");
+                keep(
+                    &cx,
+                    &mut run,
+                    Fact::StageFailed {
+                        stage: name.to_owned(),
+                        why: error.why,
+                    },
+                )
+                .await?;
+                // What failed for a reason outside the change may be better in a moment.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+            }
+        }
+    }
+}
+
+/// Does one stage, and keeps what it states on the way.
+async fn attend(
+    cx: &Cx,
+    run: &mut Run,
+    notes: &mut mpsc::Receiver<Note>,
+    next: Next,
+) -> Result<Result<Vec<Fact>, StageError>, PipelineError> {
+    let snapshot = Arc::new(run.clone());
+    let stage = perform(cx, &snapshot, next);
+    tokio::pin!(stage);
+    loop {
+        tokio::select! {
+            // Notes first: the stage may be finished only because its last note is on its way.
+            biased;
+            Some(note) = notes.recv() => {
+                keep(cx, run, note.fact).await?;
+                // A stage that was dropped does not wait for its answer.
+                let _ = note.kept.send(());
+            }
+            facts = &mut stage => return Ok(facts),
+        }
+    }
+}
+
+async fn perform(cx: &Cx, run: &Arc<Run>, next: Next) -> Result<Vec<Fact>, StageError> {
+    match next {
+        Next::Test(role) => stages::test::change(cx, run, role).await,
+        Next::Triage => stages::decide::triage(run),
+        Next::Open => stages::tournament::open(cx, run).await,
+        Next::Generate(variants) => stages::tournament::generate::all(cx, run, &variants).await,
+        Next::Validate(trees, round) => {
+            stages::tournament::validate::trees(cx, run, &trees, round).await
+        }
+        Next::Score => stages::score::mark(cx, run).await,
+        Next::Advise => stages::score::advise(cx, run).await,
+        Next::Decide => stages::decide::verdict(cx, run),
+        Next::PrepareMerge => stages::deliver::prepare(cx, run).await,
+        Next::Push(merge) => {
+            let approval = run
+                .approval()
+                .ok_or_else(|| StageError::new("no merge was approved"))?;
+            stages::deliver::push(cx, run, &merge, &approval).await
+        }
+        Next::Publish => stages::deliver::publish(cx, run).await,
+        Next::Withhold => stages::deliver::withhold(cx, run),
+        Next::Close(status) => close(cx, run, status).await,
+        Next::Done => Ok(vec![]),
+    }
+}
+
+/// The report is written from the facts, so a crash between the two loses nothing: it is written again.
+async fn close(cx: &Cx, run: &Run, status: RunStatus) -> Result<Vec<Fact>, StageError> {
+    if run.reports.get(&Role::Head).is_some_and(|r| !r.is_green()) {
+        let events = cx
+            .house
+            .store
+            .run_events(&run.id)
+            .await
+            .map_err(|e| stages::failed("reading the run", &e))?;
+        stages::report::write(cx, run, &events)?;
+    }
+    Ok(vec![Fact::RunClosed { status }])
+}
+
+async fn keep(cx: &Cx, run: &mut Run, fact: Fact) -> Result<(), PipelineError> {
+    let event = append(&cx.house.store, &run.project, &run.id, run.length, fact).await?;
+    run.record(&event)?;
+    Ok(())
+}
+
+async fn append(
+    store: &Store,
+    project: &str,
+    run: &RunId,
+    length: u64,
+    fact: Fact,
+) -> Result<Event, StoreError> {
+    let subject = fact.subject(project);
+    let kind = subject.rsplit('.').next().unwrap_or_default().to_owned();
+    failpoint::reach(&format!("before-{kind}"));
+    let event = store.append_expecting(project, run, length, fact).await?;
+    failpoint::reach(&format!("after-{kind}"));
+    Ok(event)
+}
+
+fn name_of(next: &Next) -> &'static str {
+    match next {
+        Next::Test(Role::Head) => "test",
+        Next::Test(_) => "test-again",
+        Next::Triage => "triage",
+        Next::Open => "open",
+        Next::Generate(_) => "generate",
+        Next::Validate(..) => "validate",
+        Next::Score => "score",
+        Next::Advise => "advise",
+        Next::Decide => "decide",
+        Next::PrepareMerge => "prepare-merge",
+        Next::Push(_) => "push",
+        Next::Publish => "publish",
+        Next::Withhold => "withhold",
+        Next::Close(_) => "close",
+        Next::Done => "done",
+    }
+}

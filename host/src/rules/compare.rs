@@ -1,0 +1,118 @@
+//! Holds a trial's report against what triage found: fixed, still failing, broken, missing.
+//!
+//! Touches: nothing.
+//! Change here: when a trial should be compared by more than the outcome of each test.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use super::triage::outcomes;
+use crate::event::{Oid, Outcome, ProbeReport, TestReport, Triage, Trial};
+
+/// `round` counts from 1. A test to fix or to keep that the report does not name, or that is skipped, has not passed.
+pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Trial {
+    let seen = outcomes(report);
+    let outcome = |id: &&String| seen.get(id.as_str()).copied();
+    // A retry may keep a test, but it takes a plain pass to call one fixed.
+    let passes = |id: &&String| outcome(id) == Some(Outcome::Passed);
+    let stays = |id: &&String| matches!(outcome(id), Some(Outcome::Passed | Outcome::Flaky));
+    let is_bad = |id: &&String| outcome(id).is_some_and(Outcome::is_bad);
+    let (fixed, unfixed): (BTreeSet<_>, BTreeSet<_>) = triage.failing.iter().partition(passes);
+    let lost: BTreeSet<_> = triage.to_keep.iter().filter(|id| !stays(id)).collect();
+    let (broken, missing): (BTreeSet<_>, BTreeSet<_>) = lost.into_iter().partition(is_bad);
+    let owned = |ids: BTreeSet<&String>| ids.into_iter().cloned().collect::<BTreeSet<String>>();
+    let count = |wanted: fn(Outcome) -> bool| seen.values().filter(|o| wanted(**o)).count() as u32;
+    Trial {
+        tree: tree.clone(),
+        round,
+        source: report.source,
+        exit: report.exit.clone(),
+        passed: count(|o| matches!(o, Outcome::Passed | Outcome::Flaky)),
+        failed: count(Outcome::is_bad),
+        total: seen.len() as u32,
+        fixed: owned(fixed),
+        unfixed: owned(unfixed),
+        broken: owned(broken),
+        missing: owned(missing),
+        behaviour: behaviour(report, triage),
+        failures: report.failures.iter().take(10).cloned().collect(),
+        output: tail(&report.output, 4096),
+        problem: report.problem.clone(),
+        seconds: report.seconds,
+    }
+}
+
+/// What a strategy is told of a patch it tried. Held-out tests are not named.
+pub fn probe(trial: &Trial, held_out: &BTreeSet<String>) -> ProbeReport {
+    let shown = |ids: &BTreeSet<String>| ids.difference(held_out).cloned().collect::<Vec<_>>();
+    let mut broken = shown(&trial.broken);
+    broken.extend(shown(&trial.missing));
+    ProbeReport {
+        still_failing: shown(&trial.unfixed),
+        broken,
+        failures: trial
+            .failures
+            .iter()
+            .filter(|f| !held_out.contains(&f.id))
+            .cloned()
+            .collect(),
+        output: trial.output.clone(),
+        passed: trial.passed,
+        failed: trial.failed,
+        seconds: trial.seconds,
+    }
+}
+
+fn behaviour(report: &TestReport, triage: &Triage) -> String {
+    let mut hash = Sha256::new();
+    for (id, outcome) in outcomes(report)
+        .iter()
+        .filter(|(id, _)| !triage.flaky.contains(**id))
+    {
+        hash.update(format!("{id}\0{outcome:?}\n"));
+    }
+    hash.finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn tail(text: &str, bytes: usize) -> String {
+    let start = text.len().saturating_sub(bytes);
+    let start = (start..=text.len())
+        .find(|i| text.is_char_boundary(*i))
+        .unwrap_or(text.len());
+    text[start..].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::triage::tests::report;
+    use super::super::triage::triage;
+    use super::*;
+
+    fn check(after: &str) -> String {
+        let head = report("a- b+ c+ d?");
+        let found = triage(&head, &[&head], Some(&report("a+ b+ c+ d?")));
+        let trial = trial(&Oid("t".into()), 1, &report(after), &found);
+        let list = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(",");
+        format!(
+            "fixed {} unfixed {} broken {} missing {}",
+            list(&trial.fixed),
+            list(&trial.unfixed),
+            list(&trial.broken),
+            list(&trial.missing)
+        )
+    }
+
+    #[test]
+    fn a_trial_is_read_against_what_failed_and_what_has_to_stay() {
+        assert_eq!(check("a+ b+ c+"), "fixed a unfixed  broken  missing ");
+        assert_eq!(check("a- b+ c+"), "fixed  unfixed a broken  missing ");
+        assert_eq!(check("a+ b- c?"), "fixed a unfixed  broken b missing c");
+        assert_eq!(check("b+"), "fixed  unfixed a broken  missing c");
+        assert_eq!(check(""), "fixed  unfixed a broken  missing b,c");
+    }
+}

@@ -1,0 +1,268 @@
+//! Orders the variants: gates first, then the score, then the order of the configuration.
+//!
+//! Touches: nothing.
+//! Change here: when ties should be broken otherwise, or another state of a variant is told apart.
+
+use std::collections::BTreeMap;
+
+use super::confidence::{self, Evidence};
+use super::gates;
+use crate::event::{
+    Candidate, Objection, Oid, Opening, PluginFailureKind, Refusal, RefusalKind, Scoring, Standing,
+    Triage, Trial, VariantState,
+};
+
+/// What a variant handed in.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HandedIn {
+    Candidate(Candidate),
+    Nothing(Refusal),
+}
+
+/// Everything ranking looks at.
+pub struct Field<'a> {
+    pub opening: &'a Opening,
+    pub triage: &'a Triage,
+    pub handed_in: &'a BTreeMap<String, HandedIn>,
+    /// By tree, in the order of their rounds.
+    pub trials: &'a BTreeMap<Oid, Vec<Trial>>,
+    pub scoring: Option<&'a Scoring>,
+}
+
+/// A variant with everything that decides its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Placed {
+    pub variant: String,
+    pub tree: Option<Oid>,
+    pub score: Option<f64>,
+    pub confidence: Option<f64>,
+    pub objections: Vec<Objection>,
+    pub duplicate_of: Option<String>,
+    state: VariantState,
+    because: String,
+}
+
+impl Placed {
+    /// It has a tried candidate, and no gate costs it the win.
+    pub fn may_win(&self) -> bool {
+        self.state == VariantState::Won
+    }
+}
+
+/// Best first: those that may win by score, then the rest in the order of the configuration.
+pub fn place(field: &Field<'_>) -> Vec<Placed> {
+    let mut placed: Vec<Placed> = field
+        .opening
+        .entries
+        .iter()
+        .map(|e| judge(field, &e.name))
+        .collect();
+    mark_duplicates(&mut placed);
+    // A stable sort: equal scores keep the order of the configuration.
+    placed.sort_by(|a, b| {
+        b.may_win()
+            .cmp(&a.may_win())
+            .then(total(b).total_cmp(&total(a)))
+    });
+    placed
+}
+
+/// The variant that wins if nothing else turns up.
+pub fn leader(placed: &[Placed]) -> Option<&Placed> {
+    placed.first().filter(|p| p.may_win())
+}
+
+/// Why it is not clear which of the best is the right one; empty where it is.
+pub fn ambiguity(placed: &[Placed], trials: &BTreeMap<Oid, Vec<Trial>>) -> Vec<String> {
+    let behaviour = |p: &Placed| {
+        p.tree
+            .as_ref()
+            .and_then(|t| trials.get(t))
+            .and_then(|t| t.first())
+            .map(|t| t.behaviour.clone())
+    };
+    let mut winners = placed.iter().filter(|p| p.may_win());
+    let Some(first) = winners.next() else {
+        return vec![];
+    };
+    winners
+        .filter(|p| behaviour(p) != behaviour(first))
+        .map(|p| {
+            format!(
+                "{} and {} both pass, but not every test comes out alike",
+                first.variant, p.variant
+            )
+        })
+        .collect()
+}
+
+/// The standings as they are told: exactly one winner at most.
+pub fn standings(placed: &[Placed]) -> Vec<Standing> {
+    let best = leader(placed).map(|p| p.variant.clone());
+    let standing = |p: &Placed| {
+        let beaten = p.may_win() && best.as_ref() != Some(&p.variant);
+        let (state, because) = match (beaten, &p.duplicate_of) {
+            (true, Some(other)) => (VariantState::Duplicate, format!("the same tree as {other}")),
+            (true, None) => (
+                VariantState::Lost,
+                format!("passes too, behind {}", best.as_deref().unwrap_or("-")),
+            ),
+            (false, _) => (p.state, p.because.clone()),
+        };
+        Standing {
+            variant: p.variant.clone(),
+            state,
+            score: p.score,
+            confidence: p.confidence,
+            objections: p.objections.clone(),
+            because,
+        }
+    };
+    placed.iter().map(standing).collect()
+}
+
+fn total(placed: &Placed) -> f64 {
+    placed.score.unwrap_or(0.0)
+}
+
+fn judge(field: &Field<'_>, variant: &str) -> Placed {
+    match field.handed_in.get(variant) {
+        None => without(
+            variant,
+            VariantState::Stopped,
+            "nothing was handed in".into(),
+        ),
+        Some(HandedIn::Nothing(refusal)) => {
+            let state = match refusal.kind {
+                RefusalKind::NoFix => VariantState::Refused,
+                RefusalKind::BadPatch | RefusalKind::PluginFailed => VariantState::Failed,
+            };
+            without(variant, state, refusal.why.clone())
+        }
+        Some(HandedIn::Candidate(candidate)) => judge_candidate(field, variant, candidate),
+    }
+}
+
+fn without(variant: &str, state: VariantState, because: String) -> Placed {
+    Placed {
+        variant: variant.into(),
+        tree: None,
+        score: None,
+        confidence: None,
+        objections: vec![],
+        duplicate_of: None,
+        state,
+        because,
+    }
+}
+
+fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> Placed {
+    let trials: Vec<&Trial> = field
+        .trials
+        .get(&candidate.trial_tree)
+        .into_iter()
+        .flatten()
+        .collect();
+    let objections = gates::of_trials(candidate, &trials, field.triage);
+    let score = field.scoring.and_then(|s| s.scores.get(variant));
+    let costs: Vec<&str> = objections
+        .iter()
+        .filter(|o| gates::disqualifies(o))
+        .map(|o| o.because.as_str())
+        .collect();
+    let disqualified = score.and_then(|s| s.disqualified.as_deref());
+    let (state, because) = match (costs.first(), trials.is_empty(), disqualified) {
+        (Some(_), _, _) => (VariantState::Lost, costs.join("; ")),
+        (None, true, _) => (VariantState::Stopped, "it was not tried".into()),
+        (None, false, Some(why)) => (
+            VariantState::Lost,
+            format!("the scorer disqualified it: {why}"),
+        ),
+        (None, false, None) => (
+            VariantState::Won,
+            "every failing test passes, and nothing else changed".into(),
+        ),
+    };
+    let passes = state == VariantState::Won;
+    Placed {
+        variant: variant.into(),
+        tree: Some(candidate.trial_tree.clone()),
+        score: score.map(|s| s.total),
+        confidence: passes.then(|| weigh(field, variant, candidate, &trials)),
+        objections,
+        duplicate_of: None,
+        state,
+        because,
+    }
+}
+
+fn weigh(field: &Field<'_>, variant: &str, candidate: &Candidate, trials: &[&Trial]) -> f64 {
+    let strategy = |name: &str| {
+        field
+            .opening
+            .entries
+            .iter()
+            .find(|e| e.name == name)
+            .map(|e| e.strategy.name.as_str())
+    };
+    let own = strategy(variant);
+    let passes = |c: &Candidate| {
+        let tried: Vec<&Trial> = field
+            .trials
+            .get(&c.trial_tree)
+            .into_iter()
+            .flatten()
+            .collect();
+        !tried.is_empty()
+            && gates::of_trials(c, &tried, field.triage)
+                .iter()
+                .all(|o| !gates::disqualifies(o))
+    };
+    let others = field
+        .handed_in
+        .iter()
+        .filter_map(|(name, handed)| match handed {
+            HandedIn::Candidate(c) if strategy(name) != own && passes(c) => Some(c),
+            _ => None,
+        });
+    let (same, other): (Vec<_>, Vec<_>) =
+        others.partition(|c| c.trial_tree == candidate.trial_tree);
+    let figure = |metric: &str| {
+        let key = format!("strategy/{}/{metric}", own.unwrap_or_default());
+        field.opening.history.get(&key).copied().unwrap_or(0.0)
+    };
+    confidence::of(&Evidence {
+        trials,
+        to_keep: field.triage.to_keep.len(),
+        held_out: &field.opening.held_out,
+        agree_same_tree: same.len(),
+        agree_other_tree: other.len(),
+        tried: figure("tried"),
+        survived: figure("survived"),
+    })
+}
+
+fn mark_duplicates(placed: &mut [Placed]) {
+    let mut first: BTreeMap<Oid, String> = BTreeMap::new();
+    for p in placed.iter_mut() {
+        if let Some(tree) = &p.tree {
+            match first.get(tree) {
+                Some(other) => p.duplicate_of = Some(other.clone()),
+                None => drop(first.insert(tree.clone(), p.variant.clone())),
+            }
+        }
+    }
+}
+
+/// A plugin that was stopped is named as such, whatever it was doing.
+pub fn refusal_of(kind: PluginFailureKind, why: &str, seconds: f64) -> Refusal {
+    let kind = match kind {
+        PluginFailureKind::Nonsense => RefusalKind::BadPatch,
+        _ => RefusalKind::PluginFailed,
+    };
+    Refusal {
+        kind,
+        why: why.to_owned(),
+        seconds,
+    }
+}

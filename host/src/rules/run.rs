@@ -1,0 +1,465 @@
+//! A run as a fold over its facts: what is known, and what is next. Restart is replay through here.
+//!
+//! Touches: nothing.
+//! Change here: when a stage is added or reordered, or a fact may follow another it could not follow before.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::decide::{self, Approval, Grounds};
+use super::entry;
+use super::rank::{self, Field, HandedIn, Placed};
+use super::triage;
+use crate::config::Policy;
+use crate::event::{
+    Action, Advice, Change, Delivery, Event, Fact, Fault, Finding, ModelAnswer, ModelRequest, Oid,
+    Opening, PluginFailure, PreparedMerge, ProbeReport, Role, RunId, RunStatus, Scoring,
+    TestReport, Triage, Trial, Usage, Verdict,
+};
+
+/// A stage that failed this often is not tried again.
+const STAGE_FAILURES: usize = 3;
+
+/// What has to be done next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Next {
+    Test(Role),
+    Triage,
+    Open,
+    /// Variants that have handed in nothing yet.
+    Generate(Vec<String>),
+    /// Trees, and the round their trial is.
+    Validate(Vec<Oid>, u32),
+    Score,
+    /// Ask the escalation plugin about the leader.
+    Advise,
+    Decide,
+    PrepareMerge,
+    Push(PreparedMerge),
+    /// Hand the winner, or the failure alone, to people.
+    Publish,
+    /// `fix --dry-run`.
+    Withhold,
+    Close(RunStatus),
+    Done,
+}
+
+/// A model call or a probe of a variant: what was asked, and what came back if it did.
+#[derive(Clone, Debug, Default)]
+pub struct Journal {
+    pub asked: BTreeMap<(String, u32), ModelRequest>,
+    pub answered: BTreeMap<(String, u32), Result<ModelAnswer, Fault>>,
+    pub probed: BTreeMap<(String, u32), (String, Result<ProbeReport, Fault>)>,
+}
+
+/// A fact that may not stand where it stands.
+#[derive(Debug, thiserror::Error)]
+#[error("run {run}: {fact} may not follow here ({why})")]
+pub struct NotAllowed {
+    pub run: RunId,
+    pub fact: String,
+    pub why: &'static str,
+}
+
+/// Everything a run's facts say.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub id: RunId,
+    pub project: String,
+    pub change: Change,
+    pub opened_at: jiff::Timestamp,
+    /// Facts so far; the version the next one is appended at.
+    pub length: u64,
+    pub reports: BTreeMap<Role, TestReport>,
+    pub again: Vec<TestReport>,
+    pub triage: Option<Triage>,
+    pub opening: Option<Opening>,
+    pub journal: Journal,
+    pub handed_in: BTreeMap<String, HandedIn>,
+    pub trials: BTreeMap<Oid, Vec<Trial>>,
+    pub scoring: Option<Scoring>,
+    pub advice: Option<Result<Advice, PluginFailure>>,
+    pub verdict: Option<Verdict>,
+    pub prepared: Option<PreparedMerge>,
+    pub overtaken: u32,
+    pub delivery: Option<Delivery>,
+    pub failures: Vec<(String, String)>,
+    pub closed: Option<RunStatus>,
+}
+
+impl Run {
+    /// From the fact that opens a run.
+    pub fn open(event: &Event) -> Option<Run> {
+        let (Fact::ChangeSeen { change }, Some(id)) = (&event.fact, &event.run) else {
+            return None;
+        };
+        Some(Run {
+            id: id.clone(),
+            project: event.project.clone(),
+            change: change.clone(),
+            opened_at: event.at,
+            length: 1,
+            reports: BTreeMap::new(),
+            again: vec![],
+            triage: None,
+            opening: None,
+            journal: Journal::default(),
+            handed_in: BTreeMap::new(),
+            trials: BTreeMap::new(),
+            scoring: None,
+            advice: None,
+            verdict: None,
+            prepared: None,
+            overtaken: 0,
+            delivery: None,
+            failures: vec![],
+            closed: None,
+        })
+    }
+
+    /// From all of a run's facts, oldest first.
+    pub fn replay(events: &[Event]) -> Result<Option<Run>, NotAllowed> {
+        let Some(mut run) = events.first().and_then(Run::open) else {
+            return Ok(None);
+        };
+        for event in &events[1..] {
+            run.record(event)?;
+        }
+        Ok(Some(run))
+    }
+
+    /// Folds one fact in; one that may not follow is refused and nothing changes.
+    pub fn record(&mut self, event: &Event) -> Result<(), NotAllowed> {
+        self.allows(&event.fact).map_err(|why| NotAllowed {
+            run: self.id.clone(),
+            fact: event.fact.subject(&self.project),
+            why,
+        })?;
+        self.fold(event.fact.clone());
+        self.length += 1;
+        Ok(())
+    }
+
+    fn allows(&self, fact: &Fact) -> Result<(), &'static str> {
+        let refuse = |cond: bool, why| if cond { Err(why) } else { Ok(()) };
+        refuse(self.closed.is_some(), "the run is closed")?;
+        let undecided = self.verdict.is_none();
+        match fact {
+            Fact::ChangeSeen { .. } | Fact::Watched { .. } => Err("a run opens once"),
+            Fact::Tested {
+                role: Role::Tip | Role::MergeResult,
+                ..
+            } => refuse(undecided, "nothing is decided yet"),
+            Fact::Tested { .. } => refuse(self.triage.is_some(), "triage is done"),
+            Fact::Triaged { .. } => refuse(
+                self.triage.is_some() || !self.reports.contains_key(&Role::Head),
+                "there is nothing to triage",
+            ),
+            Fact::TournamentOpened { .. } => refuse(
+                self.triage.is_none() || self.opening.is_some(),
+                "a tournament opens once, after triage",
+            ),
+            Fact::ModelAsked { variant, call, .. } => refuse(
+                self.journal.asked.contains_key(&(variant.clone(), *call)),
+                "this call was made before",
+            ),
+            Fact::ModelAnswered { variant, call, .. } => {
+                let key = (variant.clone(), *call);
+                refuse(
+                    self.journal.answered.contains_key(&key),
+                    "this call was answered before",
+                )
+            }
+            Fact::Probed { .. } => refuse(self.opening.is_none(), "no tournament is open"),
+            Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => refuse(
+                self.opening.is_none() || self.handed_in.contains_key(variant),
+                "a variant hands in once",
+            ),
+            Fact::Tried { .. } | Fact::Scored { .. } | Fact::Advised { .. } => refuse(
+                self.opening.is_none() || !undecided,
+                "no tournament is open",
+            ),
+            Fact::Decided { .. } => refuse(
+                self.triage.is_none() || !undecided,
+                "a run is decided once, after triage",
+            ),
+            Fact::MergePrepared { .. } | Fact::MergeOvertaken { .. } => refuse(
+                self.approval().is_none() || self.delivery.is_some(),
+                "no merge was decided",
+            ),
+            Fact::Delivered { .. } => refuse(
+                undecided || self.delivery.is_some(),
+                "a verdict is delivered once",
+            ),
+            Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
+        }
+    }
+
+    fn fold(&mut self, fact: Fact) {
+        match fact {
+            Fact::ChangeSeen { .. } | Fact::Watched { .. } => {}
+            Fact::Tested {
+                role: Role::HeadAgain,
+                report,
+                ..
+            } => self.again.push(report),
+            Fact::Tested { role, report, .. } => drop(self.reports.insert(role, report)),
+            Fact::Triaged { triage } => self.triage = Some(triage),
+            Fact::TournamentOpened { opening } => self.opening = Some(opening),
+            Fact::ModelAsked {
+                variant,
+                call,
+                request,
+            } => drop(self.journal.asked.insert((variant, call), request)),
+            Fact::ModelAnswered {
+                variant,
+                call,
+                answer,
+            } => drop(self.journal.answered.insert((variant, call), answer)),
+            Fact::Probed {
+                variant,
+                probe,
+                digest,
+                answer,
+            } => {
+                drop(
+                    self.journal
+                        .probed
+                        .insert((variant, probe), (digest, answer)),
+                );
+            }
+            Fact::Proposed { variant, candidate } => drop(
+                self.handed_in
+                    .insert(variant, HandedIn::Candidate(candidate)),
+            ),
+            Fact::Refused { variant, refusal } => {
+                drop(self.handed_in.insert(variant, HandedIn::Nothing(refusal)))
+            }
+            Fact::Tried { trial } => self
+                .trials
+                .entry(trial.tree.clone())
+                .or_default()
+                .push(trial),
+            Fact::Scored { scoring } => self.scoring = Some(scoring),
+            Fact::Advised { advice } => self.advice = Some(advice),
+            Fact::Decided { verdict } => self.verdict = Some(verdict),
+            Fact::MergePrepared { merge } => self.prepared = Some(merge),
+            Fact::MergeOvertaken { .. } => {
+                self.prepared = None;
+                self.overtaken += 1;
+            }
+            Fact::Delivered { delivery } => self.delivery = Some(delivery),
+            Fact::StageFailed { stage, why } => self.failures.push((stage, why)),
+            Fact::RunClosed { status } => self.closed = Some(status),
+        }
+    }
+
+    /// The one place that knows what follows what.
+    pub fn next(&self, policy: &Policy, withhold: bool) -> Next {
+        if self.closed.is_some() {
+            return Next::Done;
+        }
+        if self.gave_up() {
+            return Next::Close(RunStatus::Error);
+        }
+        match (&self.triage, &self.verdict) {
+            (None, _) => self.next_test(policy),
+            (Some(triage), None) => self.next_heat(triage, policy),
+            (Some(_), Some(verdict)) => self.next_delivery(verdict, withhold),
+        }
+    }
+
+    fn gave_up(&self) -> bool {
+        let last = self.failures.last().map(|(stage, _)| stage);
+        last.is_some_and(|stage| {
+            self.failures.iter().filter(|(s, _)| s == stage).count() >= STAGE_FAILURES
+        })
+    }
+
+    fn next_test(&self, policy: &Policy) -> Next {
+        let Some(head) = self.reports.get(&Role::Head) else {
+            return Next::Test(Role::Head);
+        };
+        if head.is_green() {
+            return Next::Triage;
+        }
+        if self.again.len() < policy.reruns as usize {
+            return Next::Test(Role::HeadAgain);
+        }
+        let again: Vec<_> = self.again.iter().collect();
+        if triage::needs_base(head, &again) && !self.reports.contains_key(&Role::Base) {
+            return Next::Test(Role::Base);
+        }
+        Next::Triage
+    }
+
+    fn next_heat(&self, triage: &Triage, policy: &Policy) -> Next {
+        match triage.finding {
+            Finding::Green => return Next::Close(RunStatus::Green),
+            Finding::Flaky => return Next::Close(RunStatus::Flaky),
+            Finding::RedBefore => return Next::Close(RunStatus::RedBefore),
+            Finding::CannotTell => return Next::Decide,
+            Finding::Real => {}
+        }
+        let Some(opening) = &self.opening else {
+            return Next::Open;
+        };
+        let absent = |name: &&String| !self.handed_in.contains_key(*name);
+        let waiting: Vec<String> = opening
+            .entries
+            .iter()
+            .map(|e| &e.name)
+            .filter(absent)
+            .cloned()
+            .collect();
+        if !waiting.is_empty() {
+            return Next::Generate(waiting);
+        }
+        let tried: BTreeSet<Oid> = self.trials.keys().cloned().collect();
+        let untried = entry::trees_to_try(self.candidates_in_order(opening), &tried);
+        if !untried.is_empty() {
+            return Next::Validate(untried, 1);
+        }
+        if self.trials.is_empty() {
+            return Next::Decide;
+        }
+        if self.scoring.is_none() {
+            return Next::Score;
+        }
+        self.next_after_scoring(policy)
+    }
+
+    fn next_after_scoring(&self, policy: &Policy) -> Next {
+        let placed = self.placed();
+        let Some(tree) = rank::leader(&placed).and_then(|p| p.tree.clone()) else {
+            return Next::Decide;
+        };
+        let rounds = self.trials.get(&tree).map_or(0, Vec::len) as u32;
+        if rounds < 1 + policy.repeats {
+            return Next::Validate(vec![tree], rounds + 1);
+        }
+        if self.advice.is_none() {
+            Next::Advise
+        } else {
+            Next::Decide
+        }
+    }
+
+    fn next_delivery(&self, verdict: &Verdict, withhold: bool) -> Next {
+        if let Some(delivery) = &self.delivery {
+            return Next::Close(self.status_after(delivery));
+        }
+        if withhold {
+            return Next::Withhold;
+        }
+        match (verdict.action, &self.prepared) {
+            (Action::Merge, None) => Next::PrepareMerge,
+            (Action::Merge, Some(merge)) => Next::Push(merge.clone()),
+            (Action::PullRequest | Action::Human | Action::Nothing, _) => Next::Publish,
+        }
+    }
+
+    fn status_after(&self, delivery: &Delivery) -> RunStatus {
+        let winner = self.verdict.as_ref().is_some_and(|v| v.winner.is_some());
+        let merge = self
+            .verdict
+            .as_ref()
+            .is_some_and(|v| v.action >= Action::PullRequest);
+        let cannot_tell = self
+            .triage
+            .as_ref()
+            .is_some_and(|t| t.finding == Finding::CannotTell);
+        match delivery {
+            Delivery::Merged { .. } | Delivery::Proposed { .. } => RunStatus::Fixed,
+            Delivery::Withheld { .. } if merge => RunStatus::Fixed,
+            Delivery::Moot { .. } => RunStatus::Green,
+            Delivery::Escalated { .. } | Delivery::Withheld { .. } if winner || cannot_tell => {
+                RunStatus::Human
+            }
+            Delivery::Escalated { .. } | Delivery::Withheld { .. } => RunStatus::NoFix,
+        }
+    }
+
+    fn candidates_in_order<'a>(
+        &'a self,
+        opening: &'a Opening,
+    ) -> impl Iterator<Item = &'a crate::event::Candidate> {
+        opening
+            .entries
+            .iter()
+            .filter_map(|e| match self.handed_in.get(&e.name) {
+                Some(HandedIn::Candidate(candidate)) => Some(candidate),
+                _ => None,
+            })
+    }
+
+    pub fn candidate(&self, variant: &str) -> Option<&crate::event::Candidate> {
+        match self.handed_in.get(variant)? {
+            HandedIn::Candidate(candidate) => Some(candidate),
+            HandedIn::Nothing(_) => None,
+        }
+    }
+
+    /// The variants, best first; empty before the tournament opened.
+    pub fn placed(&self) -> Vec<Placed> {
+        let (Some(opening), Some(triage)) = (&self.opening, &self.triage) else {
+            return vec![];
+        };
+        rank::place(&Field {
+            opening,
+            triage,
+            handed_in: &self.handed_in,
+            trials: &self.trials,
+            scoring: self.scoring.as_ref(),
+        })
+    }
+
+    pub fn ambiguity(&self) -> Vec<String> {
+        rank::ambiguity(&self.placed(), &self.trials)
+    }
+
+    /// The verdict the facts lead to. None before triage.
+    pub fn decide(&self, policy: &Policy) -> Option<Verdict> {
+        let placed = self.placed();
+        let leader_tree = rank::leader(&placed).and_then(|p| p.tree.as_ref());
+        Some(decide::decide(
+            &Grounds {
+                placed: &placed,
+                triage: self.triage.as_ref()?,
+                scoring: self.scoring.as_ref(),
+                advice: self.advice.as_ref(),
+                trial: leader_tree
+                    .and_then(|t| self.trials.get(t))
+                    .and_then(|t| t.first()),
+                ambiguity: &self.ambiguity(),
+            },
+            policy,
+        ))
+    }
+
+    /// The proof that a merge was decided, if it was.
+    pub fn approval(&self) -> Option<Approval> {
+        Approval::of(&self.id, self.verdict.as_ref()?)
+    }
+
+    /// What the models cost so far.
+    pub fn usage(&self) -> Usage {
+        let mut sum = Usage::default();
+        for answer in self.journal.answered.values() {
+            sum += usage_of(answer);
+        }
+        sum
+    }
+}
+
+/// What an answer, or the fault in its place, cost.
+pub fn usage_of(answer: &Result<ModelAnswer, Fault>) -> Usage {
+    match answer {
+        Ok(answer) => answer.usage,
+        Err(fault) => fault.usage.map_or(Usage::default(), |u| Usage {
+            input_tokens: u.input_tokens,
+            output_tokens: u.output_tokens,
+            cost_usd: u.usd_micros as f64 / 1e6,
+            ..Usage::default()
+        }),
+    }
+}

@@ -1,0 +1,127 @@
+//! One file a stage: gather with `outside`, hand plain data to `rules`, return facts. A stage never calls
+//! another stage and never appends; what it has to state before it is finished goes through [`Recorder`].
+//!
+//! Touches: clock.
+//! Change here: when every stage needs something more to work with.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::config::{Config, Project};
+use crate::event::Fact;
+use crate::outside::claude::Claude;
+use crate::outside::git::Mirror;
+use crate::outside::lease::Leases;
+use crate::outside::runner::SuiteSpec;
+use crate::outside::store::Store;
+use crate::outside::wasm::Plugins;
+use crate::rules::paths::PathClasses;
+use crate::rules::redact::Redactor;
+
+pub mod decide;
+pub mod deliver;
+pub mod report;
+pub mod score;
+pub mod test;
+pub mod tournament;
+pub mod watch;
+
+/// What all runs of this host share.
+pub struct House {
+    pub settings: Config,
+    /// For reading; the pipeline alone appends.
+    pub store: Store,
+    pub plugins: Plugins,
+    pub claude: Claude,
+    pub redactor: Redactor,
+    pub leases: Leases,
+    /// One permit for each test command that may run at once.
+    pub trials: Semaphore,
+    /// Work trees of trials; emptied at start.
+    pub workspaces: PathBuf,
+    pub reports: PathBuf,
+    pub mirrors: PathBuf,
+    /// Only one model call is weighed against the budgets at a time.
+    pub budget: tokio::sync::Mutex<()>,
+}
+
+/// What one stage of one run works with; cheap to clone.
+#[derive(Clone)]
+pub struct Cx {
+    pub house: Arc<House>,
+    pub name: Arc<str>,
+    pub project: Arc<Project>,
+    pub mirror: Mirror,
+    pub classes: Arc<PathClasses>,
+    pub recorder: Recorder,
+    /// `fix` on a checked-out repository: the push also updates its work tree.
+    pub update_checkout: bool,
+}
+
+impl Cx {
+    pub fn suite(&self) -> SuiteSpec {
+        SuiteSpec::from(&*self.project)
+    }
+
+    pub async fn trial_permit(&self) -> tokio::sync::SemaphorePermit<'_> {
+        self.house
+            .trials
+            .acquire()
+            .await
+            .expect("the semaphore is never closed")
+    }
+}
+
+/// Why a stage could not do its work; becomes the fact `StageFailed`.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct StageError {
+    pub why: String,
+}
+
+impl StageError {
+    pub fn new(why: impl Into<String>) -> StageError {
+        StageError { why: why.into() }
+    }
+}
+
+/// The error and everything beneath it in one line.
+pub fn failed(doing: &str, error: &dyn std::error::Error) -> StageError {
+    let mut why = format!("{doing}: {error}");
+    let mut source = error.source();
+    while let Some(deeper) = source {
+        why.push_str(&format!(": {deeper}"));
+        source = deeper.source();
+    }
+    StageError { why }
+}
+
+/// A fact on its way to the pipeline; `kept` fires once it is durable.
+pub struct Note {
+    pub fact: Fact,
+    pub kept: oneshot::Sender<()>,
+}
+
+/// Hands facts to the pipeline from within a stage, for what must be durable before the stage goes on.
+#[derive(Clone)]
+pub struct Recorder(mpsc::Sender<Note>);
+
+impl Recorder {
+    pub fn new() -> (Recorder, mpsc::Receiver<Note>) {
+        let (sender, receiver) = mpsc::channel(16);
+        (Recorder(sender), receiver)
+    }
+
+    /// Returns when the fact is durable; an error means the pipeline has stopped.
+    pub async fn record(&self, fact: Fact) -> Result<(), StageError> {
+        let (kept, done) = oneshot::channel();
+        let stopped = |_| StageError::new("the run was stopped");
+        self.0
+            .send(Note { fact, kept })
+            .await
+            .map_err(|_| StageError::new("the run was stopped"))?;
+        done.await.map_err(stopped)
+    }
+}

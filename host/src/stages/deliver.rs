@@ -1,0 +1,291 @@
+//! Deliver: a merge that was tested as it lands, or a branch and a report for people.
+//!
+//! Touches: git, files, processes, clock.
+//! Change here: when a verdict should reach another place, or a merge should be made otherwise.
+
+use std::time::Duration;
+
+use crate::event::{Candidate, Delivery, Fact, Oid, PreparedMerge, Role, TestReport};
+use crate::failpoint;
+use crate::outside::git::{PushMode, Pushed};
+use crate::rules::run::Run;
+use crate::rules::{compare, decide::Approval, message};
+
+use super::{Cx, StageError, failed, report, test};
+
+const PUSH_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Builds the merge result on the branch's tip of this moment and tests it, unless it is the tree that was tried.
+pub async fn prepare(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
+    let (winner, candidate) = winner(run)?;
+    if run.overtaken >= cx.project.policy.merge_attempts {
+        let because = format!(
+            "the branch moved {} times while the merge was tested",
+            run.overtaken
+        );
+        return hand_over(cx, run, because).await;
+    }
+    let tip = tip(cx, run).await?;
+    if tip == run.change.head {
+        let rounds = run.trials.get(&candidate.trial_tree).map_or(0, Vec::len);
+        let tested =
+            format!("the merge result is the tree {winner} was tried with, {rounds} times");
+        return prepared(cx, run, &tip, &candidate.tree, tested, vec![]);
+    }
+    prepare_on_a_moved_tip(cx, run, candidate, &tip).await
+}
+
+async fn prepare_on_a_moved_tip(
+    cx: &Cx,
+    run: &Run,
+    candidate: &Candidate,
+    tip: &Oid,
+) -> Result<Vec<Fact>, StageError> {
+    let tip_tree = cx
+        .mirror
+        .tree_of(tip)
+        .map_err(|e| failed("reading the tip", &e))?;
+    let at_tip = test::suite(cx, &tip_tree, Some(tip), &format!("{}-tip", run.id)).await?;
+    let mut facts = vec![test::fact(cx, Role::Tip, at_tip.clone())];
+    if !still_fails(run, &at_tip) {
+        let because = format!(
+            "the branch moved to {} and does not fail any more",
+            tip.short()
+        );
+        facts.push(Fact::Delivered {
+            delivery: Delivery::Moot { because },
+        });
+        return Ok(facts);
+    }
+    let rebased = cx
+        .mirror
+        .rebase_tree(&run.change.tree, &tip_tree, &candidate.tree);
+    let merged = match rebased.map_err(|e| failed("merging", &e))? {
+        Ok(tree) => tree,
+        Err(conflicts) => {
+            let because = format!(
+                "the branch moved and the fix conflicts in {}",
+                conflicts.join(", ")
+            );
+            facts.extend(hand_over(cx, run, because).await?);
+            return Ok(facts);
+        }
+    };
+    let report = test::suite(cx, &merged, None, &format!("{}-merge", run.id)).await?;
+    facts.push(test::fact(cx, Role::MergeResult, report.clone()));
+    if let Some(because) = merge_result_fails(run, &at_tip, &merged, &report) {
+        facts.extend(hand_over(cx, run, because).await?);
+        return Ok(facts);
+    }
+    let tested = format!(
+        "the merge result was tested on {}: {} tests pass",
+        tip.short(),
+        report.passed().len()
+    );
+    prepared(cx, run, tip, &merged, tested, facts)
+}
+
+fn still_fails(run: &Run, at_tip: &TestReport) -> bool {
+    let failing = run.triage.iter().flat_map(|t| &t.failing);
+    !at_tip.is_green()
+        && failing
+            .into_iter()
+            .any(|id| at_tip.tests.get(id).is_none_or(|o| o.is_bad()))
+}
+
+/// The merge result has to mend what was broken and keep what passes at the tip.
+fn merge_result_fails(
+    run: &Run,
+    at_tip: &TestReport,
+    tree: &Oid,
+    report: &TestReport,
+) -> Option<String> {
+    let mut triage = run.triage.clone()?;
+    triage
+        .to_keep
+        .extend(at_tip.passed().into_iter().map(str::to_owned));
+    triage
+        .to_keep
+        .retain(|id| !triage.flaky.contains(id) && !triage.failing.contains(id));
+    let trial = compare::trial(tree, 1, report, &triage);
+    let clean = trial.unfixed.is_empty() && trial.broken.is_empty() && trial.problem.is_none();
+    (!clean)
+        .then(|| "the branch moved, and merged onto its new tip the fix does not pass".to_owned())
+}
+
+fn prepared(
+    cx: &Cx,
+    run: &Run,
+    tip: &Oid,
+    tree: &Oid,
+    tested: String,
+    mut facts: Vec<Fact>,
+) -> Result<Vec<Fact>, StageError> {
+    let (_, candidate) = winner(run)?;
+    let message = message::commit(run, candidate);
+    let commit = commit(cx, run, tree, tip, &message)?;
+    // The objects must outlive a power cut before the log says that they are there.
+    cx.mirror
+        .sync()
+        .map_err(|e| failed("writing the merge to disk", &e))?;
+    let merge = PreparedMerge {
+        branch: run.change.branch.clone(),
+        onto: tip.clone(),
+        commit,
+        tree: tree.clone(),
+        tested,
+    };
+    facts.push(Fact::MergePrepared { merge });
+    Ok(facts)
+}
+
+/// Pushes a prepared merge, once: what is already in the branch is not pushed again, a moved branch is not overwritten.
+pub async fn push(
+    cx: &Cx,
+    run: &Run,
+    merge: &PreparedMerge,
+    approval: &Approval,
+) -> Result<Vec<Fact>, StageError> {
+    let lease = cx.house.leases.take(&cx.name).await;
+    let tip = tip(cx, run).await?;
+    let landed = tip == merge.commit
+        || cx
+            .mirror
+            .is_ancestor(&merge.commit, &tip)
+            .map_err(|e| failed("reading history", &e))?;
+    let merged = || Delivery::Merged {
+        branch: merge.branch.clone(),
+        commit: merge.commit.clone(),
+    };
+    if landed {
+        return Ok(vec![Fact::Delivered { delivery: merged() }]);
+    }
+    if tip != merge.onto {
+        return Ok(vec![Fact::MergeOvertaken { tip }]);
+    }
+    failpoint::reach("before-push");
+    let mode = if cx.update_checkout {
+        PushMode::UpdateCheckedOut
+    } else {
+        PushMode::Normal
+    };
+    let pushed = cx
+        .mirror
+        .push_merge(approval, &lease, merge, mode, PUSH_TIMEOUT)
+        .await;
+    failpoint::reach("after-push");
+    match pushed.map_err(|e| failed("pushing the merge", &e))? {
+        Pushed::Done => Ok(vec![Fact::Delivered { delivery: merged() }]),
+        Pushed::Moved => Ok(vec![Fact::MergeOvertaken { tip }]),
+        Pushed::Refused { why } => {
+            hand_over(cx, run, format!("the remote refused the push: {why}")).await
+        }
+    }
+}
+
+/// Hands the winner, or the failure alone, to people: a branch of its own and a report.
+pub async fn publish(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
+    use crate::event::Action;
+    let verdict = run
+        .verdict
+        .as_ref()
+        .ok_or_else(|| StageError::new("nothing is decided"))?;
+    let because = verdict.reasons.join("; ");
+    if verdict.action != Action::PullRequest {
+        return hand_over(cx, run, because).await;
+    }
+    let (branch, commit) = push_own_branch(cx, run).await?;
+    let report = report::path(cx, run);
+    Ok(vec![Fact::Delivered {
+        delivery: Delivery::Proposed {
+            branch,
+            commit,
+            report,
+        },
+    }])
+}
+
+/// `fix --dry-run`: the report, and nothing else.
+pub fn withhold(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
+    let delivery = Delivery::Withheld {
+        report: report::path(cx, run),
+    };
+    Ok(vec![Fact::Delivered { delivery }])
+}
+
+async fn hand_over(cx: &Cx, run: &Run, because: String) -> Result<Vec<Fact>, StageError> {
+    let report = report::path(cx, run);
+    let has_winner = run.verdict.as_ref().is_some_and(|v| v.winner.is_some());
+    let (branch, commit, because) = match has_winner {
+        false => (None, None, because),
+        true => match push_own_branch(cx, run).await {
+            Ok((branch, commit)) => (Some(branch), Some(commit), because),
+            // The report still holds the whole patch: a human must hear of it even where nothing can be pushed.
+            Err(error) => (
+                None,
+                None,
+                format!("{because}; its branch could not be pushed: {error}"),
+            ),
+        },
+    };
+    Ok(vec![Fact::Delivered {
+        delivery: Delivery::Escalated {
+            branch,
+            commit,
+            report,
+            because,
+        },
+    }])
+}
+
+async fn push_own_branch(cx: &Cx, run: &Run) -> Result<(String, Oid), StageError> {
+    let (_, candidate) = winner(run)?;
+    let message = message::commit(run, candidate);
+    let commit = commit(cx, run, &candidate.tree, &run.change.head, &message)?;
+    let branch = format!("changebus/{}", run.id);
+    failpoint::reach("before-publish");
+    let pushed = cx
+        .mirror
+        .push_own_branch(&commit, &run.id, PUSH_TIMEOUT)
+        .await;
+    failpoint::reach("after-publish");
+    match pushed.map_err(|e| failed("pushing the branch", &e))? {
+        Pushed::Done => Ok((branch, commit)),
+        Pushed::Moved => Err(StageError::new(format!(
+            "{branch} belongs to somebody else"
+        ))),
+        Pushed::Refused { why } => Err(StageError::new(why)),
+    }
+}
+
+/// The same run, tree and parent always give the same commit, so that a restart makes no second one.
+fn commit(cx: &Cx, run: &Run, tree: &Oid, parent: &Oid, message: &str) -> Result<Oid, StageError> {
+    let host = &cx.house.settings.host;
+    let made = cx.mirror.commit(
+        tree,
+        std::slice::from_ref(parent),
+        message,
+        &host.committer_name,
+        &host.committer_email,
+        run.opened_at,
+    );
+    let commit = made.map_err(|e| failed("making the commit", &e))?;
+    cx.mirror
+        .keep(&format!("{}/delivery", run.id), &commit)
+        .map_err(|e| failed("keeping the commit", &e))?;
+    Ok(commit)
+}
+
+async fn tip(cx: &Cx, run: &Run) -> Result<Oid, StageError> {
+    let timeout = Duration::from_secs(cx.house.settings.watch.timeout_seconds.max(60));
+    cx.mirror
+        .fetch(&run.change.branch, timeout)
+        .await
+        .map_err(|e| failed("fetching the branch", &e))
+}
+
+fn winner(run: &Run) -> Result<(&str, &Candidate), StageError> {
+    let name = run.verdict.as_ref().and_then(|v| v.winner.as_deref());
+    name.and_then(|name| Some((name, run.candidate(name)?)))
+        .ok_or_else(|| StageError::new("there is no winner to deliver"))
+}

@@ -1,0 +1,149 @@
+//! What a strategy may know of a failure for nothing: facts, trees, the diff. Deterministic, so never journaled.
+//!
+//! Touches: git.
+//! Change here: when a strategy should know more about a failure. A new fact is a method in `wit/` first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::event::{Fault, Oid, Role, TestFailure};
+use crate::outside::git::{self, Mirror, TreeReader};
+use crate::outside::wasm::{FailureFacts, Hit, ReadChange, ReadTree, SearchOptions};
+use crate::rules::paths::PathClasses;
+use crate::rules::run::Run;
+
+use crate::stages::{Cx, StageError, failed};
+
+/// Everything the `context` resource answers from. Held-out tests do not appear.
+pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
+    let triage = run
+        .triage
+        .as_ref()
+        .ok_or_else(|| StageError::new("no triage"))?;
+    let head = run
+        .reports
+        .get(&Role::Head)
+        .ok_or_else(|| StageError::new("the head was not tested"))?;
+    let held_out = run
+        .opening
+        .as_ref()
+        .map(|o| o.held_out.clone())
+        .unwrap_or_default();
+    let shown = |failure: &&TestFailure| !held_out.contains(&failure.id);
+    let base_tree = cx
+        .mirror
+        .tree_of(&run.change.base)
+        .map_err(|e| failed("reading the base", &e))?;
+    Ok(FailureFacts {
+        project: run.project.clone(),
+        base: run.change.base.0.clone(),
+        head: run.change.head.0.clone(),
+        failing: triage.failing.difference(&held_out).cloned().collect(),
+        failures: head.failures.iter().filter(shown).cloned().collect(),
+        suite_output: if held_out.is_empty() {
+            head.output.clone()
+        } else {
+            String::new()
+        },
+        commits: run.change.commits.clone(),
+        changed_paths: run.change.paths.clone(),
+        attributes: BTreeMap::from([("test-command".to_owned(), cx.project.test.clone())]),
+        change: Arc::new(Pushed {
+            mirror: cx.mirror.clone(),
+            base: base_tree,
+            head: run.change.tree.clone(),
+            classes: cx.classes.clone(),
+        }),
+    })
+}
+
+/// The tree of a commit, for reading.
+pub fn tree(cx: &Cx, commit: &Oid) -> Result<Arc<dyn ReadTree>, StageError> {
+    let tree = cx
+        .mirror
+        .tree_of(commit)
+        .and_then(|tree| cx.mirror.tree(&tree));
+    let tree = tree.map_err(|e| failed("reading a tree", &e))?;
+    Ok(Arc::new(Pinned {
+        commit: commit.clone(),
+        tree,
+    }))
+}
+
+struct Pinned {
+    commit: Oid,
+    tree: TreeReader,
+}
+
+impl ReadTree for Pinned {
+    fn revision(&self) -> String {
+        self.commit.0.clone()
+    }
+
+    fn size(&self, path: &str) -> Result<u64, Fault> {
+        self.tree.size(path)
+    }
+
+    fn read(&self, path: &str, offset: u64, max_bytes: u32) -> Result<Vec<u8>, Fault> {
+        self.tree.read(path, offset, max_bytes)
+    }
+
+    fn glob(&self, pattern: &str, limit: u32) -> Result<Vec<String>, Fault> {
+        self.tree.glob(pattern, limit)
+    }
+
+    fn search(
+        &self,
+        pattern: &str,
+        options: SearchOptions,
+        path_glob: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Hit>, Fault> {
+        let SearchOptions {
+            regex,
+            ignore_case,
+            word,
+        } = options;
+        let options = git::SearchOptions {
+            regex,
+            ignore_case,
+            word,
+        };
+        let hits = self.tree.search(pattern, options, path_glob, limit)?;
+        Ok(hits
+            .into_iter()
+            .map(|hit| Hit {
+                path: hit.path,
+                line: hit.line,
+                text: hit.text,
+            })
+            .collect())
+    }
+}
+
+struct Pushed {
+    mirror: Mirror,
+    base: Oid,
+    head: Oid,
+    classes: Arc<PathClasses>,
+}
+
+impl ReadChange for Pushed {
+    fn diff(&self, path: Option<&str>, context_lines: u32, max_bytes: u32) -> String {
+        let text = self.mirror.diff_text(
+            &self.base,
+            &self.head,
+            path,
+            context_lines,
+            max_bytes as usize,
+        );
+        text.unwrap_or_else(|error| {
+            tracing::warn!("the diff cannot be read: {error}");
+            String::new()
+        })
+    }
+
+    fn protected(&self, path: &str) -> Option<String> {
+        self.classes.protection(path)
+    }
+}

@@ -1,0 +1,84 @@
+//! Makes a tree of what a strategy proposed, and says what the patch itself gives away.
+//!
+//! Touches: git.
+//! Change here: when a proposal should be read, normalised or checked otherwise before it is tried.
+
+use crate::event::{Candidate, Oid, Patch};
+use crate::outside::git::PatchError;
+use crate::rules::gates;
+use crate::rules::run::Run;
+
+use crate::stages::{Cx, StageError, failed};
+
+/// What a strategy proposed, as it left the guest.
+pub struct Proposal {
+    pub patch: Patch,
+    pub rationale: String,
+    pub confidence: f64,
+    pub notes: Vec<(String, String)>,
+}
+
+/// Patches beyond this are kept as a tree only.
+const PATCH_KEPT: usize = 1 << 20;
+
+/// The inner error says, for people, why the proposal is no change to this tree.
+pub async fn candidate(
+    cx: &Cx,
+    run: &Run,
+    proposal: Proposal,
+    seconds: f64,
+) -> Result<Result<Candidate, String>, StageError> {
+    let head = &run.change.tree;
+    let applied = match cx.mirror.apply(head, &proposal.patch).await {
+        Ok(applied) => applied,
+        Err(PatchError::Git(error)) => return Err(failed("applying a patch", &error)),
+        Err(refused) => return Ok(Err(refused.to_string())),
+    };
+    if applied.tree == *head {
+        return Ok(Err("the patch changes nothing".into()));
+    }
+    let (patch, diff, changes) = cx
+        .mirror
+        .patch(head, &applied.tree)
+        .map_err(|e| failed("making the diff", &e))?;
+    let (objections, security) = gates::of_patch(&changes, &patch, &cx.classes);
+    let patch = if patch.len() > PATCH_KEPT {
+        String::new()
+    } else {
+        cx.house.redactor.clean(&patch)
+    };
+    Ok(Ok(Candidate {
+        rationale: cx.house.redactor.clean(&proposal.rationale),
+        self_confidence: proposal.confidence,
+        trial_tree: with_the_heads_judge(cx, run, &applied.tree)?,
+        tree: applied.tree,
+        patch,
+        diff,
+        paths: changes.into_iter().map(|c| c.path).collect(),
+        applied: applied.applied,
+        objections,
+        security,
+        seconds,
+        notes: proposal.notes,
+    }))
+}
+
+/// The tree a probe of this patch runs on; the inner error is for the strategy.
+pub async fn probe_tree(
+    cx: &Cx,
+    run: &Run,
+    patch: &Patch,
+) -> Result<Result<Oid, String>, StageError> {
+    match cx.mirror.apply(&run.change.tree, patch).await {
+        Ok(applied) => with_the_heads_judge(cx, run, &applied.tree).map(Ok),
+        Err(PatchError::Git(error)) => Err(failed("applying a patch", &error)),
+        Err(refused) => Ok(Err(refused.to_string())),
+    }
+}
+
+/// A candidate's own edits to tests, test configuration and CI do not count.
+fn with_the_heads_judge(cx: &Cx, run: &Run, tree: &Oid) -> Result<Oid, StageError> {
+    cx.mirror
+        .with_paths_from(tree, &run.change.tree, &|path| cx.classes.is_judge(path))
+        .map_err(|e| failed("restoring the tests", &e))
+}

@@ -1,0 +1,229 @@
+//! A strategy that behaves as its config says: `{"do": "loop"}` loops, `{"do": "propose"}` proposes.
+//!
+//! Touches: nothing.
+//! Change here: when a strategy can misbehave in a new way, or can ask the host for something new.
+
+#![cfg(target_family = "wasm")]
+
+use std::hint::black_box;
+
+use changebus::host::{budget, config, history, llm, log, probe};
+use exports::changebus::strategy::fix::{Context, Guest, Outcome, Patch, Proposal, Tree};
+use serde_json::{Value, json};
+
+wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
+
+struct Moody;
+
+export!(Moody);
+
+impl Guest for Moody {
+    fn run(context: &Context, tree: &Tree) -> Result<Outcome, String> {
+        std::panic::set_hook(Box::new(|panic| {
+            log::emit(log::Level::Error, &panic.to_string(), &[])
+        }));
+        let config: Value =
+            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        match config["do"].as_str().unwrap_or_default() {
+            "propose" => Ok(propose(&config)),
+            "propose-bytes" => Ok(propose_bytes()),
+            "decline" => Ok(Outcome::Decline("nothing to do".to_owned())),
+            "give-up" => Err("I am broken".to_owned()),
+            "loop" => spin(),
+            "allocate" => allocate(),
+            "panic" => panic!("no idea what {} means", context.project()),
+            "recurse" => Ok(Outcome::Decline(recurse(1).to_string())),
+            "return-100mb" => Ok(Outcome::Decline("x".repeat(100 << 20))),
+            "send-100mb" => Ok(send(100 << 20)),
+            "flood-log" => Ok(flood_log()),
+            "flood-hostcalls" => flood_hostcalls(),
+            "hoard-handles" => hoard_handles(context),
+            "hoard-prompts" => hoard_prompts(),
+            "big-patch" => big_patch(),
+            "tell" => Ok(tell(context, tree)),
+            "ask" => Ok(ask(&config)),
+            "probe" => Ok(try_patch()),
+            other => Err(format!("no mood `{other}`")),
+        }
+    }
+}
+
+fn answer(value: &Value) -> Outcome {
+    Outcome::Decline(value.to_string())
+}
+
+fn proposal(patch: Patch, confidence: f32) -> Outcome {
+    Outcome::Propose(Proposal {
+        patch,
+        rationale: "the sign was wrong".to_owned(),
+        confidence,
+        notes: vec![("mood".to_owned(), "good".to_owned())],
+    })
+}
+
+fn propose(config: &Value) -> Outcome {
+    let patch = Patch::new();
+    patch.replace("src/lib.rs", "a - b", "a + b");
+    patch.write("NEW.md", b"new\n");
+    patch.delete("OLD.md");
+    patch.unified_diff("--- a/x\n+++ b/x\n");
+    let confidence = match &config["confidence"] {
+        Value::String(not_a_number) => not_a_number.parse().unwrap_or_default(),
+        number => number.as_f64().unwrap_or(0.5) as f32,
+    };
+    proposal(patch, confidence)
+}
+
+fn propose_bytes() -> Outcome {
+    let patch = Patch::new();
+    patch.write("logo.png", &[0x89, 0x50, 0xff, 0xfe]);
+    proposal(patch, 0.5)
+}
+
+fn spin() -> ! {
+    let mut n = 0u64;
+    loop {
+        n = black_box(n.wrapping_add(1));
+    }
+}
+
+fn allocate() -> ! {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+#[expect(unconditional_recursion, reason = "the host has to end it")]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    recurse(depth + 1) + frame[0]
+}
+
+fn send(bytes: usize) -> Outcome {
+    log::emit(log::Level::Info, &"x".repeat(bytes), &[]);
+    Outcome::Decline("sent".to_owned())
+}
+
+fn flood_log() -> Outcome {
+    let long = "y".repeat(10 << 10);
+    for _ in 0..5_000 {
+        log::emit(
+            log::Level::Info,
+            &long,
+            &[("key".to_owned(), "value".to_owned())],
+        );
+    }
+    Outcome::Decline("logged".to_owned())
+}
+
+fn flood_hostcalls() -> ! {
+    loop {
+        black_box(budget::remaining("llm.calls"));
+    }
+}
+
+fn hoard_handles(context: &Context) -> ! {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(context.before());
+    }
+}
+
+fn hoard_prompts() -> ! {
+    let (mut hoard, text) = (Vec::new(), "z".repeat(1 << 20));
+    loop {
+        let prompt = llm::Prompt::new(10);
+        prompt.message(llm::Role::User, &text);
+        hoard.push(prompt);
+    }
+}
+
+fn big_patch() -> ! {
+    let (patch, content) = (Patch::new(), vec![b'w'; 1 << 20]);
+    for file in 0.. {
+        patch.write(&format!("{file}.txt"), &content);
+    }
+    unreachable!()
+}
+
+/// Everything there is to learn about the failure and its trees.
+fn tell(context: &Context, tree: &Tree) -> Outcome {
+    let before = context.before();
+    let options = changebus::host::workspace::SearchOpts::IGNORE_CASE;
+    answer(&json!({
+        "project": context.project(), "base": context.base(), "head": context.head(),
+        "failing": context.failing_tests(0, 10), "second": context.failing_tests(1, 1),
+        "message": context.message("t::one"), "unknown": context.message("t::none"),
+        "detail": context.detail("t::one", 7), "location": context.location("t::one"),
+        "output": context.suite_output(6), "commits": context.commits(1),
+        "paths": context.changed_paths(), "diff": context.diff(Some("a.txt"), 3, 1_000),
+        "protected": context.protected("tests/a.rs"), "free": context.protected("a.txt"),
+        "language": context.attribute("language"), "other": context.attribute("other"),
+        "revision": tree.revision(), "before": before.revision(),
+        "size": tree.size("a.txt").ok(), "read": tree.read("a.txt", 2, 3).ok(),
+        "missing": tree.read("gone.txt", 0, 10).err().map(|f| (format!("{:?}", f.kind), f.code, f.retry_after_ms)),
+        "glob": tree.glob("*.txt", 9).ok(),
+        "hits": tree.search("HELLO", options, None, 9).ok()
+            .map(|hits| hits.into_iter().map(|hit| (hit.path, hit.line, hit.text)).collect::<Vec<_>>()),
+        "history": history::metric("strategy", "moody", "merged"), "unheard": history::metric("a", "b", "c"),
+        "calls": budget::remaining("llm.calls"), "meter": budget::remaining("no-such"),
+    }))
+}
+
+/// One conversation with the model, and what the options said.
+fn ask(config: &Value) -> Outcome {
+    let prompt = llm::Prompt::new(500);
+    prompt.system("shared rules", true);
+    prompt.system("own rules", false);
+    prompt.message(llm::Role::User, "hello");
+    prompt.message(llm::Role::Assistant, "hi");
+    let options = [
+        ("model", "\"m-1\""),
+        ("effort", "\"low\""),
+        ("temperature", "0.25"),
+        ("mood", "1"),
+        ("effort", "7"),
+    ];
+    let options =
+        options.map(|(key, value)| prompt.set_option(key, value).err().map(|fault| fault.code));
+    if config["twice"] == true {
+        let _ = prompt.send();
+    }
+    match prompt.send() {
+        Err(fault) => answer(
+            &json!({ "kind": format!("{:?}", fault.kind), "code": fault.code, "options": options }),
+        ),
+        Ok(said) => {
+            let meters = [
+                "input-tokens",
+                "output-tokens",
+                "cache-read-tokens",
+                "cache-write-tokens",
+                "usd-micros",
+                "x",
+            ];
+            let usage = meters.map(|meter| said.usage(meter));
+            answer(&json!({
+                "text": said.text(), "stop": said.stop_reason(), "model": said.model(), "options": options,
+                "usage": usage,
+            }))
+        }
+    }
+}
+
+fn try_patch() -> Outcome {
+    let patch = Patch::new();
+    patch.delete("OLD.md");
+    match probe::run(&patch) {
+        Err(fault) => answer(&json!({ "code": fault.code, "message": fault.message })),
+        Ok(report) => {
+            let metrics =
+                ["tests.passed", "tests.failed", "seconds", "x"].map(|name| report.metric(name));
+            answer(&json!({
+                "fixed": report.fixed(), "still": report.still_failing(0, 9), "broken": report.broken(0, 9),
+                "message": report.message("t::one"), "output": report.output(4), "metrics": metrics,
+            }))
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A strategy for wasm32-wasip2 that prints, and panics when its config is not empty.
+//!
+//! Touches: nothing.
+//! Change here: when the little of WASI that the host offers changes.
+
+#![cfg(target_family = "wasm")]
+
+use exports::changebus::strategy::fix::{Context, Guest, Outcome, Tree};
+
+wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
+
+struct Printing;
+
+export!(Printing);
+
+impl Guest for Printing {
+    fn run(_: &Context, _: &Tree) -> Result<Outcome, String> {
+        println!("looking");
+        let config = changebus::host::config::get_json();
+        assert_eq!(config, "{}", "the config should be empty");
+        let seen = (
+            std::env::args().count(),
+            std::env::vars().count(),
+            std::env::current_dir().is_ok(),
+        );
+        Ok(Outcome::Decline(format!("{seen:?}")))
+    }
+}

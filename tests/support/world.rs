@@ -1,0 +1,329 @@
+//! A small world for a story: an origin, a daemon or `fix`, a scripted model, and the log they leave.
+//!
+//! Touches: files, processes, git, http, sqlite.
+//! Change here: when stories need another prop. Everything in it is real but the model.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use changebus::event::Event;
+use scripted_claude::{Script, Server};
+use serde_json::Value;
+
+use crate::python::python_packages;
+
+/// A story that takes longer than this has come to a halt.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// The pytest every Python project of the stories runs on.
+pub const PYTEST: &str = "pytest==8.4.2";
+
+/// One origin, one state directory, one scripted model.
+pub struct World {
+    dir: tempfile::TempDir,
+    pub model: Server,
+    policy: String,
+    variants: String,
+    interval_seconds: u64,
+    extra: String,
+}
+
+impl World {
+    /// A world whose model answers as the script says. The origin is an empty bare repository.
+    pub async fn new(script: Script) -> World {
+        let dir = tempfile::tempdir().expect("a temporary directory can be made");
+        let model = Server::start(script)
+            .await
+            .expect("the scripted model can listen on loopback");
+        let world = World {
+            dir,
+            model,
+            policy: String::new(),
+            variants: String::new(),
+            interval_seconds: 1,
+            extra: String::new(),
+        };
+        world.git_in(
+            world.path(),
+            &[
+                "init",
+                "--quiet",
+                "--bare",
+                "--initial-branch=main",
+                "origin.git",
+            ],
+        );
+        world.git_in(
+            world.path(),
+            &["init", "--quiet", "--initial-branch=main", "clone"],
+        );
+        world.git(&[
+            "remote",
+            "add",
+            "origin",
+            &world.origin().display().to_string(),
+        ]);
+        world
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub fn origin(&self) -> PathBuf {
+        self.path().join("origin.git")
+    }
+
+    pub fn clone(&self) -> PathBuf {
+        self.path().join("clone")
+    }
+
+    /// TOML lines of `[projects.app.policy]`.
+    pub fn policy(&mut self, lines: &str) -> &mut World {
+        self.policy = lines.to_owned();
+        self
+    }
+
+    /// `name = strategy` pairs instead of the default three; config as a TOML inline table.
+    pub fn variants(&mut self, variants: &[(&str, &str, &str)]) -> &mut World {
+        let one = |(name, strategy, config): &(&str, &str, &str)| {
+            format!(
+                "[[projects.app.variants]]\nname = \"{name}\"\nstrategy = \"{strategy}\"\nconfig = {config}\n\n"
+            )
+        };
+        self.variants = variants.iter().map(one).collect();
+        self
+    }
+
+    /// Further TOML lines of `[projects.app]`.
+    pub fn project(&mut self, lines: &str) -> &mut World {
+        self.extra = lines.to_owned();
+        self
+    }
+
+    /// Writes these files in the clone, commits and pushes them; `None` deletes. The commit's id.
+    pub fn push(&self, message: &str, files: &[(&str, Option<&str>)]) -> String {
+        self.commit(message, files);
+        self.git(&["push", "--quiet", "--force", "origin", "HEAD:main"]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    pub fn commit(&self, message: &str, files: &[(&str, Option<&str>)]) {
+        for (path, text) in files {
+            let path = self.clone().join(path);
+            match text {
+                Some(text) => {
+                    std::fs::create_dir_all(path.parent().expect("a file has a directory"))
+                        .expect("it can be made");
+                    std::fs::write(&path, text).expect("a file of the clone can be written");
+                }
+                None => std::fs::remove_file(&path).expect("a file of the clone can be removed"),
+            }
+        }
+        self.git(&["add", "--all"]);
+        self.git(&["commit", "--quiet", "--allow-empty", "-m", message]);
+    }
+
+    /// Git in the clone; its trimmed output.
+    pub fn git(&self, args: &[&str]) -> String {
+        self.git_in(&self.clone(), args)
+    }
+
+    pub fn git_in(&self, dir: &Path, args: &[&str]) -> String {
+        let output = git(dir, args);
+        let words = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "git {args:?}: {words}");
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// The origin's main branch.
+    pub fn tip(&self) -> String {
+        self.git_in(&self.origin(), &["rev-parse", "main"])
+    }
+
+    /// A file at the origin's tip.
+    pub fn at_tip(&self, path: &str) -> String {
+        self.git_in(&self.origin(), &["show", &format!("main:{path}")])
+    }
+
+    pub fn config(&self) -> PathBuf {
+        let path = self.path().join("changebus.toml");
+        let toml = |s: &Path| toml::Value::String(s.display().to_string()).to_string();
+        std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
+            .expect("the key can be written");
+        let text = format!(
+            "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
+             [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
+             [projects.app]\nrepo = {}\ntest = \"python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT\"\n\
+             env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
+            toml(&self.path().join("state")),
+            toml(&bundled_plugins()),
+            toml(&crate::guests::guest_dir()),
+            self.interval_seconds,
+            self.model.base_url(),
+            toml(&self.path().join("key")),
+            toml(&self.origin()),
+            toml(&python_packages(&[PYTEST])),
+            self.extra,
+            self.policy,
+            self.variants,
+        );
+        std::fs::write(&path, text).expect("the configuration can be written");
+        path
+    }
+
+    /// `changebus <args>` with this world's configuration.
+    pub fn changebus(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(program());
+        command.arg("--config").arg(self.config()).args(args);
+        command
+            .env_remove("FAILPOINTS")
+            .env_remove("ANTHROPIC_API_KEY")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `fix --json` on the origin; the printed object and the exit code.
+    pub fn fix(&self, args: &[&str]) -> (Value, i32) {
+        let origin = self.origin().display().to_string();
+        let mut all = vec!["fix", origin.as_str(), "--project", "app", "--json"];
+        all.extend(args);
+        let output = self
+            .changebus(&all)
+            .output()
+            .expect("changebus can be started");
+        let words = String::from_utf8_lossy(&output.stderr);
+        let story = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("no JSON ({e}): {words}"));
+        (story, output.status.code().unwrap_or(-1))
+    }
+
+    /// The daemon; ended when it is dropped.
+    pub fn daemon(&self) -> Daemon {
+        self.daemon_with(&[])
+    }
+
+    /// The daemon with further environment variables, such as FAILPOINTS.
+    pub fn daemon_with(&self, env: &[(&str, &str)]) -> Daemon {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.path().join("daemon.log"));
+        let log = log.expect("the daemon's log can be written");
+        let child = self
+            .changebus(&["run"])
+            .envs(env.iter().copied())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        Daemon(child.expect("changebus can be started"))
+    }
+
+    /// Every event of the log so far, oldest first.
+    pub async fn events(&self) -> Vec<Event> {
+        let path = self.path().join("state/events.sqlite");
+        let Ok(store) = changebus::outside::store::Store::open_read_only(&path) else {
+            return vec![];
+        };
+        store
+            .events_after(0, 100_000, &Default::default())
+            .await
+            .unwrap_or_default()
+    }
+
+    /// Waits until the log satisfies the story, or fails with what there is.
+    pub async fn until(&self, what: &str, satisfied: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+        let started = Instant::now();
+        loop {
+            let events = self.events().await;
+            if satisfied(&events) {
+                return events;
+            }
+            if started.elapsed() > PATIENCE {
+                let log =
+                    std::fs::read_to_string(self.path().join("daemon.log")).unwrap_or_default();
+                let facts: Vec<_> = events.iter().map(|e| e.fact.subject(&e.project)).collect();
+                panic!("{what} did not come about.\nevents: {facts:#?}\ndaemon: {log}");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// A running `changebus run`.
+pub struct Daemon(pub Child);
+
+impl Daemon {
+    /// Waits for it to die by itself, as at a failpoint.
+    pub fn wait(&mut self) -> std::process::ExitStatus {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "the daemon did not reach its failpoint"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// SIGKILL, as `kill -9` does.
+    pub fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Git with nobody's configuration and a fixed identity.
+pub fn git(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new("git");
+    command
+        .current_dir(dir)
+        .args(args)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_CONFIG_GLOBAL", "/dev/null");
+    for role in ["AUTHOR", "COMMITTER"] {
+        command
+            .env(format!("GIT_{role}_NAME"), "Ada")
+            .env(format!("GIT_{role}_EMAIL"), "ada@example.org");
+    }
+    command.output().expect("git can be started")
+}
+
+/// The built `changebus`, beside this test binary's directory.
+pub fn program() -> PathBuf {
+    let path = target().join("changebus");
+    assert!(
+        path.is_file(),
+        "{} is not built: run `cargo xtask test`, which builds it first",
+        path.display()
+    );
+    path
+}
+
+fn bundled_plugins() -> PathBuf {
+    let dir = target().join("plugins");
+    assert!(
+        dir.join("minimal-fix.wasm").is_file(),
+        "no plugins in {}: run `cargo xtask guests`",
+        dir.display()
+    );
+    dir
+}
+
+fn target() -> PathBuf {
+    let exe = std::env::current_exe().expect("a test knows its own path");
+    exe.ancestors()
+        .nth(2)
+        .expect("tests run from target/<profile>/deps")
+        .to_owned()
+}
