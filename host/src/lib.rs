@@ -8,4 +8,4 @@ pub mod config;
 pub mod event;
 pub mod outside;
 pub mod rules;
-
+pub mod story;

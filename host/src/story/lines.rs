@@ -1,0 +1,284 @@
+//! Runs, projects and events in one line each: `changebus status` and `changebus events`.
+//!
+//! Touches: nothing.
+//! Change here: when a fact is new, or its line shall say something else.
+
+use jiff::Timestamp;
+
+use super::look::{Look, Tone};
+use super::screen::status_tone;
+use super::tale::{Tale, delivery_words, figure_words};
+use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
+use crate::event::{
+    Candidate, Event, Fact, Fault, IgnoreReason, ModelAnswer, Oid, Outcome, PluginFailure, Refusal,
+    RefusalKind, Role, RunStatus, Scoring, Sighting, TestReport, Trial, Verdict,
+};
+
+/// A run in one line: how it stands or ended, since when, and what is next or was done.
+pub fn run_line(events: &[Event], now: Timestamp, look: Look) -> Option<String> {
+    let tale = Tale::of(events)?;
+    let (tone, status) = match tale.status {
+        Some(status) => (status_tone(status), status_name(status)),
+        None => (Tone::Open, "open"),
+    };
+    let told = match tale.status {
+        None => tale.stage(),
+        Some(_) => tale.delivered().unwrap_or_else(|| tale.sentence()),
+    };
+    let age = match tale.status {
+        None => format!("for {}", duration(seconds_between(tale.opened_at, now))),
+        Some(_) => format!("{} ago", duration(seconds_between(tale.last_at, now))),
+    };
+    let run = text::pad(&text::line(&tale.run.0, look.width * 2 / 5), 36);
+    let before = format!("{run}  ");
+    let after = format!("  {}  ", text::pad(&age, 10));
+    let status = text::pad(status, 10);
+    let used = text::width(&before) + text::width(&status) + text::width(&after);
+    let told = text::line(&told, look.width.saturating_sub(used));
+    let status = look.paint(tone, &status);
+    Some(
+        format!("{before}{status}{after}{told}")
+            .trim_end()
+            .to_owned(),
+    )
+}
+
+/// What `changebus status` knows of a project.
+pub struct ProjectStatus<'a> {
+    pub name: &'a str,
+    pub branch: &'a str,
+    /// The last tip that was taken note of.
+    pub tip: Option<&'a Oid>,
+    /// The watcher's last remark.
+    pub sighting: Option<&'a Sighting>,
+    pub open_runs: usize,
+    /// How the last run that is closed ended.
+    pub last: Option<RunStatus>,
+}
+
+/// A project in one line: where its branch stands, and how its runs do.
+pub fn project_line(project: &ProjectStatus<'_>, look: Look) -> String {
+    let (tone, branch) = match project.sighting {
+        Some(Sighting::Unreachable { why }) => (Tone::Bad, format!("unreachable: {why}")),
+        Some(Sighting::BranchGone { branch }) => (Tone::Bad, format!("branch {branch} is gone")),
+        Some(Sighting::Empty) => (Tone::Open, "no commit yet".to_owned()),
+        _ => (Tone::Plain, watched_words(project)),
+    };
+    let runs = match (project.open_runs, project.last) {
+        (0, None) => "no runs yet".to_owned(),
+        (0, Some(last)) => format!("last run {}", status_name(last)),
+        (open, _) => format!("{} open", count(open, "run")),
+    };
+    let name = text::pad(&text::line(project.name, 24), 24);
+    let runs = text::pad(&runs, 20);
+    let rest = look.width.saturating_sub(48);
+    let branch = look.paint(tone, &text::line(&branch, rest));
+    format!("{name}  {runs}  {branch}")
+}
+
+fn watched_words(project: &ProjectStatus<'_>) -> String {
+    match project.tip {
+        Some(tip) => format!("{} at {}", project.branch, tip.short()),
+        None => format!("{} not looked at yet", project.branch),
+    }
+}
+
+/// An event in one line: seq, time (UTC), subject, what it says.
+pub fn event_line(event: &Event, look: Look) -> String {
+    let time = event.at.strftime("%Y-%m-%d %H:%M:%S");
+    let subject = text::line(&event.fact.subject(&event.project), 44);
+    let (tone, told) = fact_words(&event.fact);
+    let before = format!("{:>6}  {time}  ", event.seq);
+    let subject = text::pad(&subject, 34);
+    let used = text::width(&before) + text::width(&subject) + 2;
+    let told = text::line(&told, look.width.saturating_sub(used));
+    let line = format!(
+        "{}{subject}  {}",
+        look.paint(Tone::Faint, &before),
+        look.paint(tone, &told)
+    );
+    line.trim_end().to_owned()
+}
+
+fn fact_words(fact: &Fact) -> (Tone, String) {
+    let plain = |told: String| (Tone::Plain, told);
+    match fact {
+        Fact::Watched { sighting } => plain(sighting_words(sighting)),
+        Fact::ChangeSeen { change } => {
+            let commits = count(change.commits.len(), "commit");
+            let author = change.commits.first().map_or("", |c| c.author.as_str());
+            plain(format!(
+                "{} on {}, {commits} by {author}",
+                change.head.short(),
+                change.branch
+            ))
+        }
+        Fact::Tested { role, report, .. } => report_words(*role, report),
+        Fact::Triaged { triage } => plain(triage.because.clone()),
+        Fact::TournamentOpened { opening } => {
+            let entries: Vec<String> = opening
+                .entries
+                .iter()
+                .map(|e| format!("{} {}", e.name, e.strategy.name))
+                .collect();
+            plain(entries.join(", "))
+        }
+        Fact::ModelAsked { variant, call, .. } => plain(format!("{variant}: call {call}")),
+        Fact::ModelAnswered {
+            variant, answer, ..
+        } => answer_words(variant, answer),
+        Fact::Probed {
+            variant, answer, ..
+        } => match answer {
+            Ok(probe) => plain(format!(
+                "{variant}: {} passed, {} failed",
+                probe.passed, probe.failed
+            )),
+            Err(fault) => (Tone::Bad, format!("{variant}: {fault}")),
+        },
+        Fact::Proposed { variant, candidate } => plain(candidate_words(variant, candidate)),
+        Fact::Refused { variant, refusal } => refusal_words(variant, refusal),
+        Fact::Tried { trial } => trial_words(trial),
+        Fact::Scored { scoring } => scoring_words(scoring),
+        Fact::Advised { advice } => match advice {
+            Ok(advice) => plain(advice.action.name().to_owned()),
+            Err(failure) => (Tone::Bad, plugin_words("escalation", failure)),
+        },
+        Fact::Decided { verdict } => (Tone::Heading, verdict_words(verdict)),
+        Fact::MergePrepared { merge } => {
+            let (commit, onto) = (merge.commit.short(), merge.onto.short());
+            plain(format!("{commit} on top of {onto}: {}", merge.tested))
+        }
+        Fact::MergeOvertaken { tip } => {
+            (Tone::Open, format!("the branch moved to {}", tip.short()))
+        }
+        Fact::Delivered { delivery } => (Tone::Heading, delivery_words(delivery)),
+        Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
+        Fact::RunClosed { status } => (status_tone(*status), status_name(*status).to_owned()),
+    }
+}
+
+fn sighting_words(sighting: &Sighting) -> String {
+    match sighting {
+        Sighting::Adopted { tip } => format!("watching from {} on", tip.short()),
+        Sighting::Ignored { tip, reason } => {
+            let reason = match reason {
+                IgnoreReason::OwnCommits => "own commits",
+                IgnoreReason::PathsIgnored => "only ignored paths",
+                IgnoreReason::TreeAlreadyGreen => "this tree was green before",
+                IgnoreReason::RolledBack => "rolled back to a tip seen earlier",
+            };
+            format!("{} ignored: {reason}", tip.short())
+        }
+        Sighting::BranchGone { branch } => format!("branch {branch} is gone"),
+        Sighting::Empty => "no commit yet".to_owned(),
+        Sighting::Unreachable { why } => format!("unreachable: {why}"),
+        Sighting::Back => "answers again".to_owned(),
+    }
+}
+
+fn report_words(role: Role, report: &TestReport) -> (Tone, String) {
+    let role = match role {
+        Role::Head => "head",
+        Role::HeadAgain => "head again",
+        Role::Base => "base",
+        Role::Tip => "tip",
+        Role::MergeResult => "merge result",
+    };
+    let skipped = report.tests.values().filter(|o| **o == Outcome::Skipped);
+    let told = match &report.problem {
+        Some(problem) => format!("{problem} ({})", report.exit),
+        None => format!(
+            "{} passed, {} failed, {} skipped ({})",
+            report.passed().len(),
+            report.bad().len(),
+            skipped.count(),
+            report.exit
+        ),
+    };
+    let tone = if report.is_green() {
+        Tone::Good
+    } else {
+        Tone::Bad
+    };
+    let took = duration(report.seconds);
+    (tone, format!("{role}: {told} in {took}"))
+}
+
+fn answer_words(variant: &str, answer: &Result<ModelAnswer, Fault>) -> (Tone, String) {
+    match answer {
+        Ok(answer) => {
+            let usage = answer.usage;
+            let cost = dollars(usage.cost_usd);
+            let (input, output) = (usage.input_tokens, usage.output_tokens);
+            let told = format!("{variant}: {input} tokens in, {output} out, {cost}");
+            (Tone::Plain, told)
+        }
+        Err(fault) => (Tone::Bad, format!("{variant}: {fault}")),
+    }
+}
+
+fn candidate_words(variant: &str, candidate: &Candidate) -> String {
+    format!(
+        "{variant}: {}: {}",
+        diff_words(candidate),
+        candidate.rationale
+    )
+}
+
+fn refusal_words(variant: &str, refusal: &Refusal) -> (Tone, String) {
+    let (tone, kind) = match refusal.kind {
+        RefusalKind::NoFix => (Tone::Plain, "no fix"),
+        RefusalKind::BadPatch => (Tone::Bad, "bad patch"),
+        RefusalKind::PluginFailed => (Tone::Bad, "plugin failed"),
+    };
+    (tone, format!("{variant}: {kind}: {}", refusal.why))
+}
+
+fn trial_words(trial: &Trial) -> (Tone, String) {
+    let tree = trial.tree.short();
+    if let Some(problem) = &trial.problem {
+        return (Tone::Bad, format!("tree {tree}: {problem}"));
+    }
+    let to_fix = trial.fixed.len() + trial.unfixed.len();
+    let lost = trial.broken.len() + trial.missing.len();
+    let good = trial.unfixed.is_empty() && lost == 0;
+    let round = match trial.round {
+        0 | 1 => String::new(),
+        round => format!(" (round {round})"),
+    };
+    let told = format!(
+        "tree {tree}: {} of {to_fix} fixed, {lost} lost, {} of {} passed{round}",
+        trial.fixed.len(),
+        trial.passed,
+        trial.total
+    );
+    (if good { Tone::Good } else { Tone::Bad }, told)
+}
+
+fn scoring_words(scoring: &Scoring) -> (Tone, String) {
+    if let Some(failure) = &scoring.failure {
+        return (Tone::Bad, plugin_words("scorer", failure));
+    }
+    let scores = scoring.scores.iter();
+    let scores: Vec<String> = scores
+        .map(|(variant, score)| format!("{variant} {}", figure_words(score.total)))
+        .collect();
+    (Tone::Plain, scores.join(", "))
+}
+
+fn plugin_words(which: &str, failure: &PluginFailure) -> String {
+    format!("{which} failed: {failure}")
+}
+
+fn verdict_words(verdict: &Verdict) -> String {
+    let score = verdict.score.map(|s| format!(" ({})", figure_words(s)));
+    let winner = verdict.winner.as_deref().map(|w| format!(" {w}"));
+    format!(
+        "{}{}{}: {}",
+        verdict.action.name(),
+        winner.unwrap_or_default(),
+        score.unwrap_or_default(),
+        verdict.reasons.join("; ")
+    )
+}
