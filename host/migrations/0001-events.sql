@@ -19,9 +19,11 @@ CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
 CREATE TRIGGER events_are_kept BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never removed'); END;
--- Also what keeps INSERT OR REPLACE from removing one.
+-- The second half keeps INSERT OR REPLACE from removing one: it would not fire the trigger above.
 CREATE TRIGGER events_are_appended BEFORE INSERT ON events
 WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM events)
+  OR EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM events WHERE run = NEW.run AND version = NEW.version)
 BEGIN SELECT RAISE(ABORT, 'events are appended one after the other'); END;
 
 -- How far each named consumer of the bus has come. Not derived: the consumers say so.
