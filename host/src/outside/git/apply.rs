@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use changebus_edits::{Match, apply_one};
 use git2::{ObjectType, Repository};
 
 use super::cli::{Git, complaint};
@@ -95,10 +96,10 @@ impl Draft {
             .map_err(|e| self.mirror.missing(&path, e))?;
         let content = std::str::from_utf8(blob.content())
             .map_err(|_| no_match("the file is not UTF-8 text".into()))?;
-        let (content, applied) =
-            ladder::apply_one(content, search, replacement).map_err(no_match)?;
+        let (content, how) =
+            apply_one(content, search, replacement).map_err(|miss| no_match(miss.to_string()))?;
         self.put(&repo, path, &content, mode)?;
-        self.applied = self.applied.max(applied);
+        self.applied = self.applied.max(applied(how));
         Ok(self)
     }
 
@@ -442,24 +443,11 @@ fn refused(diff: &Unified, said: &str) -> PatchError {
     }
 }
 
-/// Stands in for the ladder of `changebus-edits`: exact and unique matches only.
-mod ladder {
-    use crate::event::Applied;
-
-    pub fn apply_one(
-        content: &str,
-        search: &str,
-        replacement: &str,
-    ) -> Result<(String, Applied), String> {
-        if search.is_empty() {
-            return Err("the text to search for is empty; write the whole file instead".into());
-        }
-        match content.matches(search).count() {
-            1 => Ok((content.replacen(search, replacement, 1), Applied::Exact)),
-            0 => Err("the text to search for is not in the file".into()),
-            n => Err(format!(
-                "the text to search for stands {n} times in the file; give more of its surroundings"
-            )),
-        }
+fn applied(how: Match) -> Applied {
+    match how {
+        Match::Exact => Applied::Exact,
+        Match::Whitespace => Applied::Whitespace,
+        Match::Indent => Applied::Indent,
+        Match::Elided => Applied::Elided,
     }
 }
