@@ -187,6 +187,8 @@ async fn a_byte_flipped_in_any_column_is_found_and_named() {
         "at = at + 1",
         "project = 'q'",
         "run = 's'",
+        "version = 9",
+        "type = 'run-closed'",
         "id = 'other'",
         "subject = 'result.run.p.closed'",
         "hash = zeroblob(32)",
@@ -564,6 +566,13 @@ async fn the_last_tip_is_the_latest_one_seen_or_made() {
     let prepared = json!({"type": "merge-prepared", "merge": {"branch": "main", "onto": "b",
         "commit": "c", "tree": "t", "tested": "yes"}});
     keep(&store, "p", "r", fact(prepared)).await;
+    let own = async || store.delivered_commits("p").await.unwrap();
+    let made = BTreeSet::from([Oid("c".into())]);
+    assert_eq!(
+        own().await,
+        made,
+        "known before the push, so that it is never run on"
+    );
     assert_eq!(
         tip().await.as_deref(),
         Some("b"),
@@ -589,8 +598,7 @@ async fn the_last_tip_is_the_latest_one_seen_or_made() {
             why: "no route".into()
         })
     );
-    let own = store.delivered_commits("p").await.unwrap();
-    assert_eq!(own, BTreeSet::from([Oid("c".into())]));
+    assert_eq!(own().await, made);
 }
 
 #[tokio::test]
