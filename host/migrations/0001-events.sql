@@ -14,6 +14,7 @@ CREATE TABLE events (
   UNIQUE (run, version)
 ) STRICT;
 CREATE INDEX events_by_type ON events (project, type, seq);
+CREATE INDEX events_by_time ON events (type, at);
 
 CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;

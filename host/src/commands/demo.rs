@@ -1,6 +1,6 @@
 //! `changebus demo`: a real repository, a real regression, the real daemon; only the model may be scripted.
 //!
-//! Touches: files, processes, git, http, terminal.
+//! Touches: files, processes, git, http, terminal, clock.
 //! Change here: when the demo should show something else. Its repository and its script are in `demo/`.
 
 use std::io::IsTerminal;

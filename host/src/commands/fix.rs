@@ -1,6 +1,6 @@
 //! `changebus fix`: one tournament here and now on a local repository.
 //!
-//! Touches: git, files, terminal.
+//! Touches: git, files, terminal, clock.
 //! Change here: when `fix` should take or print something else. The printed object is `story::Story`.
 
 use std::collections::BTreeMap;
