@@ -54,6 +54,7 @@ CREATE INDEX tips_by_project ON tips (project, seq);
 CREATE TABLE own_commits (
   project TEXT NOT NULL,
   oid     TEXT NOT NULL,
+  onto    TEXT,                    -- the tip it was made on, where that is known
   PRIMARY KEY (project, oid)
 ) STRICT, WITHOUT ROWID;
 
