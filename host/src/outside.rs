@@ -9,6 +9,7 @@ pub mod clip;
 pub mod git;
 pub mod lease;
 pub mod process;
+pub mod reading;
 pub mod reports;
 pub mod runner;
 pub mod store;

@@ -12,9 +12,10 @@ use changebus::event::{
     Action, Edit, Fault, FaultKind, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure,
     Usage,
 };
+use changebus::outside::reading::{Hit, ReadTree, SearchOptions};
 use changebus::outside::wasm::{
-    Contender, FailureFacts, Field, Hit, Limits, LogLevel, PluginKind, Plugins, ReadChange,
-    ReadTree, SearchOptions, Services, StrategyAnswer, StrategyTask,
+    Contender, FailureFacts, Field, Limits, LogLevel, PluginKind, Plugins, ReadChange, Services,
+    StrategyAnswer, StrategyTask,
 };
 use changebus_sdk::testing::{Bench, TestTree};
 use changebus_sdk::{Failure, SearchOpts, Tree};

@@ -28,7 +28,7 @@ mod unified;
 pub use apply::{AppliedPatch, PatchError};
 pub use local::{Checkout, checkout, version};
 pub use remote::{Expected, PushMode, Pushed, RemoteTip, remote_tip};
-pub use tree::{Hit, SearchOptions, TreeEntry, TreeReader};
+pub use tree::{TreeEntry, TreeReader};
 
 /// Commands that stay on this machine; far more than they need, so that none hangs for ever.
 pub(super) const LOCAL_TIMEOUT: Duration = Duration::from_secs(300);

@@ -35,8 +35,7 @@ mod wasi;
 
 pub use limits::Limits;
 pub use task::{
-    Contender, FailureFacts, Field, Hit, LogLevel, ReadChange, ReadTree, SearchOptions, Services,
-    StrategyAnswer, StrategyTask,
+    Contender, FailureFacts, Field, LogLevel, ReadChange, Services, StrategyAnswer, StrategyTask,
 };
 
 /// Guests that may stand in memory at once, waiting ones included. Further calls wait for their turn, and

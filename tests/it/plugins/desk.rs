@@ -12,9 +12,9 @@ use changebus::event::{
     Commit, Fault, FaultKind, ModelAnswer, ModelRequest, Oid, Patch, ProbeReport, TestFailure,
     Usage,
 };
+use changebus::outside::reading::{Hit, ReadTree, SearchOptions};
 use changebus::outside::wasm::{
-    Contender, FailureFacts, Field, Hit, LogLevel, ReadChange, ReadTree, SearchOptions, Services,
-    StrategyTask,
+    Contender, FailureFacts, Field, LogLevel, ReadChange, Services, StrategyTask,
 };
 use serde_json::{Value, json};
 use tokio::sync::Barrier;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::Mirror;
 use crate::event::{Edit, Oid, Patch};
+use crate::outside::reading::ReadTree;
 
 pub const SOON: Duration = Duration::from_secs(60);
 

@@ -6,6 +6,7 @@
 use super::testing::*;
 use super::*;
 use crate::event::{FaultKind, Oid};
+use crate::outside::reading::{ReadTree, SearchOptions};
 
 mod patches;
 

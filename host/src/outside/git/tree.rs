@@ -11,6 +11,7 @@ use regex::bytes::{Regex, RegexBuilder};
 
 use super::{GitError, Mirror, oid};
 use crate::event::{Fault, FaultKind, Oid};
+use crate::outside::reading::{Hit, ReadTree, SearchOptions};
 
 /// Files beyond this are not read.
 const LARGEST_FILE: usize = 64 << 20;
@@ -41,24 +42,6 @@ pub struct TreeEntry {
     pub mode: u32,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SearchOptions {
-    /// The pattern is a regular expression, not text.
-    pub regex: bool,
-    pub ignore_case: bool,
-    /// Only where the match is not part of a longer word.
-    pub word: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
-    pub path: String,
-    /// From 1.
-    pub line: u32,
-    /// Without its end; cut where it is very long.
-    pub text: String,
-}
-
 impl Mirror {
     /// Opens a tree, or the tree of a commit, for reading.
     pub fn tree(&self, tree: &Oid) -> Result<TreeReader, GitError> {
@@ -79,22 +62,22 @@ impl Mirror {
     }
 }
 
-impl TreeReader {
+impl ReadTree for TreeReader {
     /// The id the tree was opened by.
-    pub fn revision(&self) -> String {
+    fn revision(&self) -> String {
         self.revision.clone()
     }
 
     /// Bytes of a file. Fault codes here and below: `workspace.not-found`, `workspace.link`,
     /// `workspace.submodule`, `workspace.directory`, `workspace.bad-path`, `workspace.too-large`.
-    pub fn size(&self, path: &str) -> Result<u64, Fault> {
+    fn size(&self, path: &str) -> Result<u64, Fault> {
         let repo = self.repo();
         let file = self.file(&repo, path)?;
         Ok(size(&repo, file).map_err(broken)? as u64)
     }
 
     /// At most `max_bytes` from `offset`; nothing beyond the end.
-    pub fn read(&self, path: &str, offset: u64, max_bytes: u32) -> Result<Vec<u8>, Fault> {
+    fn read(&self, path: &str, offset: u64, max_bytes: u32) -> Result<Vec<u8>, Fault> {
         let repo = self.repo();
         let file = self.file(&repo, path)?;
         if size(&repo, file).map_err(broken)? > LARGEST_FILE {
@@ -112,7 +95,7 @@ impl TreeReader {
     }
 
     /// Regular files that match a glob (`src/**/*.py`), sorted, at most `limit`. `*` stays within a directory.
-    pub fn glob(&self, pattern: &str, limit: u32) -> Result<Vec<String>, Fault> {
+    fn glob(&self, pattern: &str, limit: u32) -> Result<Vec<String>, Fault> {
         let glob = matcher(pattern)?;
         let repo = self.repo();
         let mut paths = Vec::new();
@@ -130,7 +113,7 @@ impl TreeReader {
 
     /// Lines that match, in path order, at most `limit`. Binary files and files above 4 MiB are skipped.
     /// Codes: `workspace.bad-pattern`; `workspace.search-too-broad` where a glob is needed to end.
-    pub fn search(
+    fn search(
         &self,
         pattern: &str,
         options: SearchOptions,
@@ -157,7 +140,9 @@ impl TreeReader {
         })?;
         Ok(hits)
     }
+}
 
+impl TreeReader {
     /// Everything that is no directory, sorted by path, links and submodules included; at most `limit`.
     pub fn entries(&self, limit: usize) -> Result<Vec<TreeEntry>, Fault> {
         let repo = self.repo();

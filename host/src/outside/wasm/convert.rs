@@ -14,8 +14,9 @@ use super::bindings::scorer::exports::changebus::scorer::judge;
 use super::bindings::strategy::exports::changebus::strategy::fix;
 use super::imports::PatchDraft;
 use super::limits::{Stop, cut};
-use super::task::{Field, Hit, LogLevel, SearchOptions, StrategyAnswer};
+use super::task::{Field, LogLevel, StrategyAnswer};
 use crate::event::{Action, Advice, Fault, FaultKind, ModelRole, Patch, Score};
+use crate::outside::reading::{Hit, SearchOptions};
 
 /// Longest text for people that an answer may carry, in bytes; the rest is cut off.
 const LONG: usize = 16 << 10;

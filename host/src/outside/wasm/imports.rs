@@ -19,12 +19,13 @@ use super::bindings::strategy::changebus::strategy::failure;
 use super::convert::{self, Refused};
 use super::limits::{HOST_OBJECTS, Meter, Stop, cut};
 use super::log::LogBook;
-use super::task::{Contender, Field, ReadTree, StrategyTask};
+use super::task::{Contender, Field, StrategyTask};
 use super::wasi;
 use crate::event::{
     Edit, Fault, FaultKind, ModelAnswer, ModelMessage, ModelRequest, Patch, ProbeReport,
     SystemBlock,
 };
+use crate::outside::reading::ReadTree;
 
 /// Most entries that one call of `glob` or `search` brings back.
 const MOST_HITS: u32 = 10_000;

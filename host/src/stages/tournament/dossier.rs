@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Fault, Oid, Role, TestFailure};
-use crate::outside::git::{self, Mirror, TreeReader};
-use crate::outside::wasm::{FailureFacts, Hit, ReadChange, ReadTree, SearchOptions};
+use crate::event::{Oid, Role, TestFailure};
+use crate::outside::git::Mirror;
+use crate::outside::reading::ReadTree;
+use crate::outside::wasm::{FailureFacts, ReadChange};
 use crate::rules::paths::PathClasses;
 use crate::rules::run::Run;
 
@@ -59,66 +60,8 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
 
 /// The tree of a commit, for reading.
 pub fn tree(cx: &Cx, commit: &Oid) -> Result<Arc<dyn ReadTree>, StageError> {
-    let tree = cx
-        .mirror
-        .tree_of(commit)
-        .and_then(|tree| cx.mirror.tree(&tree));
-    let tree = tree.map_err(|e| failed("reading a tree", &e))?;
-    Ok(Arc::new(Pinned {
-        commit: commit.clone(),
-        tree,
-    }))
-}
-
-struct Pinned {
-    commit: Oid,
-    tree: TreeReader,
-}
-
-impl ReadTree for Pinned {
-    fn revision(&self) -> String {
-        self.commit.0.clone()
-    }
-
-    fn size(&self, path: &str) -> Result<u64, Fault> {
-        self.tree.size(path)
-    }
-
-    fn read(&self, path: &str, offset: u64, max_bytes: u32) -> Result<Vec<u8>, Fault> {
-        self.tree.read(path, offset, max_bytes)
-    }
-
-    fn glob(&self, pattern: &str, limit: u32) -> Result<Vec<String>, Fault> {
-        self.tree.glob(pattern, limit)
-    }
-
-    fn search(
-        &self,
-        pattern: &str,
-        options: SearchOptions,
-        path_glob: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Hit>, Fault> {
-        let SearchOptions {
-            regex,
-            ignore_case,
-            word,
-        } = options;
-        let options = git::SearchOptions {
-            regex,
-            ignore_case,
-            word,
-        };
-        let hits = self.tree.search(pattern, options, path_glob, limit)?;
-        Ok(hits
-            .into_iter()
-            .map(|hit| Hit {
-                path: hit.path,
-                line: hit.line,
-                text: hit.text,
-            })
-            .collect())
-    }
+    let tree = cx.mirror.tree(commit);
+    Ok(Arc::new(tree.map_err(|e| failed("reading a tree", &e))?))
 }
 
 struct Pushed {
