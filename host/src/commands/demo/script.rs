@@ -6,7 +6,7 @@
 use scripted_claude::{RecordedRequest, Reply, Script};
 
 const MINIMAL: &str = "\
-The push turned `at least` into `more than`, so an order of exactly 50.00 pays for shipping. The rounding and the \
+The push turned `at least` into `more than`, so an order of exactly 50.00 pays for shipping. The clearer match and the \
 new gift wrapping in the same push are fine and stay.
 
 src/shipping.rs
