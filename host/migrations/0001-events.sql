@@ -14,14 +14,17 @@ CREATE TABLE events (
   UNIQUE (run, version)
 ) STRICT;
 CREATE INDEX events_by_type ON events (project, type, seq);
+CREATE INDEX events_by_time ON events (type, at);
 
 CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
 CREATE TRIGGER events_are_kept BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never removed'); END;
--- Also what keeps INSERT OR REPLACE from removing one.
+-- The second half keeps INSERT OR REPLACE from removing one: it would not fire the trigger above.
 CREATE TRIGGER events_are_appended BEFORE INSERT ON events
 WHEN NEW.seq <> (SELECT coalesce(max(seq), 0) + 1 FROM events)
+  OR EXISTS (SELECT 1 FROM events WHERE id = NEW.id)
+  OR EXISTS (SELECT 1 FROM events WHERE run = NEW.run AND version = NEW.version)
 BEGIN SELECT RAISE(ABORT, 'events are appended one after the other'); END;
 
 -- How far each named consumer of the bus has come. Not derived: the consumers say so.
@@ -51,6 +54,7 @@ CREATE INDEX tips_by_project ON tips (project, seq);
 CREATE TABLE own_commits (
   project TEXT NOT NULL,
   oid     TEXT NOT NULL,
+  onto    TEXT,                    -- the tip it was made on, where that is known
   PRIMARY KEY (project, oid)
 ) STRICT, WITHOUT ROWID;
 

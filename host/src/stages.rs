@@ -24,6 +24,7 @@ pub mod decide;
 pub mod deliver;
 pub mod report;
 pub mod score;
+pub mod suite;
 pub mod test;
 pub mod tournament;
 pub mod watch;

@@ -9,10 +9,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use names::{DEFINING, defined_in, identifiers};
+
 use crate::frames::{Place, Resolver, places};
 use crate::shares::{clip, clip_end, fair_shares};
 use crate::untrusted::{Fence, one_line, visible};
 use crate::{Failure, Hit, SearchOpts, Services, Tree};
+
+mod names;
 
 /// Failing tests that are shown; the rest is counted.
 const TESTS: usize = 12;
@@ -25,6 +29,8 @@ const WHOLE: usize = 6 << 10;
 const AROUND: u32 = 20;
 /// Lines shown of a test from its beginning.
 const TEST_BODY: u32 = 45;
+/// Changed paths that are looked into; a push that moves thousands of files is not told file by file.
+const CHANGED: usize = 60;
 const SYMBOLS: usize = 16;
 const USES: u32 = 24;
 /// Figures about earlier work say nothing below this many cases.
@@ -153,6 +159,7 @@ struct Scene {
     more_tests: usize,
     /// Changed paths, those that may be edited first; with the reason why not.
     changed: Vec<(String, Option<String>)>,
+    more_changed: usize,
     /// By changed path.
     diffs: BTreeMap<String, String>,
     /// Places in the tree that the tests' details name, in order of appearance, and whether they may be edited.
@@ -171,13 +178,7 @@ impl Scene {
             .take(TESTS)
             .map(|id| test(failure, tree, &mut resolver, id))
             .collect();
-        let mut changed: Vec<(String, Option<String>)> = failure
-            .changed_paths()
-            .into_iter()
-            .map(|path| (failure.protected(&path), path))
-            .map(|(why, path)| (path, why))
-            .collect();
-        changed.sort_by_key(|(_, why)| why.is_some());
+        let (changed, more_changed) = changed_paths(failure);
         let diffs: BTreeMap<String, String> = changed
             .iter()
             .map(|(path, _)| (path.clone(), visible(&failure.diff(Some(path), 3, DIFF))))
@@ -194,6 +195,7 @@ impl Scene {
             more_tests: ids.len() - tests.len(),
             tests,
             changed,
+            more_changed,
             diffs,
             symbols: vec![],
             touched_names,
@@ -215,6 +217,9 @@ impl Scene {
                 .as_ref()
                 .map(|why| format!("  (may not be edited: {})", one_line(why, 120)));
             facts.push_str(&format!("changes {path}{}\n", note.unwrap_or_default()));
+        }
+        if self.more_changed > 0 {
+            facts.push_str(&format!("changes {} more files\n", self.more_changed));
         }
         part.push(&[("what", "facts")], facts, false);
         for commit in failure.commits(8) {
@@ -397,6 +402,21 @@ impl Scene {
     }
 }
 
+/// Those that may be edited first, then those that may not; and how many are left out.
+fn changed_paths(failure: &impl Failure) -> (Vec<(String, Option<String>)>, usize) {
+    let paths = failure.changed_paths().into_iter();
+    let mut changed: Vec<(String, Option<String>)> = paths
+        .map(|path| {
+            let why = failure.protected(&path);
+            (path, why)
+        })
+        .collect();
+    changed.sort_by_key(|(_, why)| why.is_some());
+    let more = changed.len().saturating_sub(CHANGED);
+    changed.truncate(CHANGED);
+    (changed, more)
+}
+
 fn test<T: Tree>(failure: &impl Failure, tree: &T, resolver: &mut Resolver<T>, id: &str) -> Test {
     let message = visible(&failure.message(id).unwrap_or_default());
     let detail = visible(&failure.detail(id, DETAIL).unwrap_or_default());
@@ -538,9 +558,6 @@ fn new_lines(diff: &str) -> Vec<u32> {
         .collect()
 }
 
-/// What comes before a name where it is defined, in the languages at hand.
-const DEFINING: &str = r"\b(?:def|class|fn|struct|enum|trait|impl|type|function|const|let|var|func|interface|module|static)\s+(?:\([^)]*\)\s*)?(?:mut\s+)?";
-
 fn search_names(tree: &impl Tree, names: &BTreeSet<String>, before: &str, limit: u32) -> Vec<Hit> {
     if names.is_empty() {
         return vec![];
@@ -553,123 +570,6 @@ fn search_names(tree: &impl Tree, names: &BTreeSet<String>, before: &str, limit:
     };
     tree.search(&pattern, opts, None, limit).unwrap_or_default()
 }
-
-/// Names that a diff defines in its lines, their surroundings, or its hunks' headings.
-fn defined_in(diff: &str) -> Vec<String> {
-    let body = diff.lines().filter(|l| {
-        l.starts_with(['+', '-', ' ']) && !l.starts_with("+++ ") && !l.starts_with("--- ")
-    });
-    let headings = diff
-        .lines()
-        .filter(|l| l.starts_with("@@"))
-        .filter_map(|l| l.rsplit("@@").next());
-    body.chain(headings).filter_map(defined_name).collect()
-}
-
-fn defined_name(line: &str) -> Option<String> {
-    let mut words = line.trim_start_matches(['+', '-']).split_whitespace();
-    let keyword = |word: &&str| {
-        [
-            "def",
-            "class",
-            "fn",
-            "struct",
-            "enum",
-            "trait",
-            "function",
-            "func",
-            "interface",
-        ]
-        .contains(word)
-    };
-    words.by_ref().take(6).find(keyword)?;
-    let name: String = words
-        .next()?
-        .chars()
-        .take_while(|c| c.is_alphanumeric() || *c == '_')
-        .collect();
-    (name.len() >= 3).then_some(name)
-}
-
-/// Words of a text that can be names of something, in order of appearance.
-fn identifiers(text: &str) -> Vec<String> {
-    let words = text.split(|c: char| !c.is_alphanumeric() && c != '_');
-    let is_name = |word: &&str| {
-        word.len() >= 3
-            && word.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && word.is_ascii()
-            && !COMMON.contains(&word.to_ascii_lowercase().as_str())
-    };
-    words.filter(is_name).map(str::to_owned).collect()
-}
-
-/// Words that name nothing of the repository's own.
-const COMMON: [&str; 64] = [
-    "and",
-    "are",
-    "args",
-    "assert",
-    "assertionerror",
-    "async",
-    "await",
-    "bool",
-    "but",
-    "class",
-    "const",
-    "def",
-    "describe",
-    "else",
-    "equal",
-    "error",
-    "except",
-    "expect",
-    "expected",
-    "false",
-    "for",
-    "from",
-    "function",
-    "got",
-    "have",
-    "import",
-    "int",
-    "into",
-    "left",
-    "len",
-    "let",
-    "line",
-    "list",
-    "mod",
-    "mut",
-    "new",
-    "none",
-    "not",
-    "null",
-    "object",
-    "pass",
-    "path",
-    "print",
-    "pub",
-    "pytest",
-    "raise",
-    "raises",
-    "return",
-    "right",
-    "self",
-    "should",
-    "str",
-    "string",
-    "test",
-    "that",
-    "the",
-    "this",
-    "true",
-    "type",
-    "use",
-    "value",
-    "var",
-    "was",
-    "with",
-];
 
 /// Facts about what became of earlier fixes, where there are enough of them to be facts.
 fn figures(failure: &impl Failure, services: &impl Services) -> Part {

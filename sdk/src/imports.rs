@@ -12,8 +12,8 @@ use crate::types::{
     Commit, Completion, Fault, FaultKind, Hit, Level, Patch, Prompt, Report, SearchOpts,
 };
 
-/// Longest file [`Tree::read_text`] reads.
-pub const MAX_TEXT: u64 = 1 << 20;
+/// Longest file [`Tree::read_text`] reads, in bytes.
+const MAX_TEXT: u64 = 1 << 20;
 const CHUNK: u32 = 256 << 10;
 
 /// What every kind of plugin may use.
@@ -61,7 +61,7 @@ pub trait Tree {
         limit: u32,
     ) -> Result<Vec<Hit>, Fault>;
 
-    /// A whole text file of at most [`MAX_TEXT`] bytes; `file.too-large` or `file.not-text` otherwise.
+    /// A whole text file of at most 1 MiB; `file.too-large` or `file.not-text` otherwise.
     fn read_text(&self, path: &str) -> Result<String, Fault> {
         let size = self.size(path)?;
         if size > MAX_TEXT {

@@ -158,7 +158,7 @@ impl World {
              [projects.app]\nrepo = {}\ntest = \"python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT\"\n\
              env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.path().join("state")),
-            toml(&bundled_plugins()),
+            toml(&crate::guests::plugin_dir()),
             toml(&crate::guests::guest_dir()),
             self.interval_seconds,
             self.model.base_url(),
@@ -308,16 +308,6 @@ pub fn program() -> PathBuf {
         path.display()
     );
     path
-}
-
-fn bundled_plugins() -> PathBuf {
-    let dir = target().join("plugins");
-    assert!(
-        dir.join("minimal-fix.wasm").is_file(),
-        "no plugins in {}: run `cargo xtask guests`",
-        dir.display()
-    );
-    dir
 }
 
 fn target() -> PathBuf {

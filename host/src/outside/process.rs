@@ -137,7 +137,10 @@ pub fn end_orphans(dir: &Path) -> io::Result<usize> {
     for _ in 0..SWEEPS {
         let orphans: Vec<Pid> = processes()
             .into_keys()
-            .filter(|pid| mark_of(*pid).is_some_and(|mark| started_below(&mark, &place)))
+            .filter(|pid| {
+                *pid != Pid::this()
+                    && mark_of(*pid).is_some_and(|mark| started_below(&mark, &place))
+            })
             .collect();
         if orphans.is_empty() {
             break;
@@ -219,6 +222,7 @@ impl Job {
                 mark,
                 pipes,
                 known: BTreeMap::new(),
+                since: process(leader.as_raw()).map_or(0, |p| p.started),
                 over: false,
             },
             output,
@@ -315,6 +319,8 @@ struct Group {
     pipes: BTreeSet<u64>,
     /// Members seen while the leader lived, by the moment they started.
     known: BTreeMap<Pid, u64>,
+    /// When the leader started; nobody older is ours, and most processes of a machine are older.
+    since: u64,
     over: bool,
 }
 
@@ -367,10 +373,11 @@ impl Group {
             BTreeSet::new()
         };
         let ours = |pid: Pid, process: &Process| {
-            descendants.contains(&pid)
-                || self.known.get(&pid) == Some(&process.started)
-                || mark_of(pid).as_ref() == Some(&self.mark)
-                || self.holds_pipe(pid)
+            process.started >= self.since
+                && (descendants.contains(&pid)
+                    || self.known.get(&pid) == Some(&process.started)
+                    || mark_of(pid).as_ref() == Some(&self.mark)
+                    || self.holds_pipe(pid))
         };
         processes
             .iter()

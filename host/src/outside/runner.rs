@@ -1,6 +1,6 @@
 //! Runs a project's setup and tests in a workspace, and says what came of it.
 //!
-//! Touches: files, processes.
+//! Touches: files, processes, clock.
 //! Change here: when a run of the tests gets another environment, or there is another reason not to
 //! believe it. Every tree of a run (head, base, candidate, merge result) goes through here, so that their
 //! reports can be compared.
@@ -61,13 +61,15 @@ pub async fn run_suite(spec: &SuiteSpec, workspace: &Workspace) -> TestReport {
     let started = Instant::now();
     let said = match Place::make(workspace) {
         Ok(place) => {
-            Suite {
+            let suite = Suite {
                 spec,
                 dir: workspace.dir(),
                 place,
-            }
-            .run()
-            .await
+            };
+            let said = suite.run().await;
+            // What was installed into the home of the run may take a while to remove.
+            let _ = tokio::task::spawn_blocking(move || drop(suite.place)).await;
+            said
         }
         Err(why) => Said::problem(
             Exit::NotStarted,

@@ -11,7 +11,7 @@ use crate::outside::git::{PushMode, Pushed};
 use crate::rules::run::Run;
 use crate::rules::{compare, decide::Approval, message};
 
-use super::{Cx, StageError, failed, report, test};
+use super::{Cx, StageError, failed, report, suite};
 
 const PUSH_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -45,8 +45,8 @@ async fn prepare_on_a_moved_tip(
         .mirror
         .tree_of(tip)
         .map_err(|e| failed("reading the tip", &e))?;
-    let at_tip = test::suite(cx, &tip_tree, Some(tip), &format!("{}-tip", run.id)).await?;
-    let mut facts = vec![test::fact(cx, Role::Tip, at_tip.clone())];
+    let at_tip = suite::run(cx, &tip_tree, Some(tip), &format!("{}-tip", run.id)).await?;
+    let mut facts = vec![suite::tested(cx, Role::Tip, at_tip.clone())];
     if !still_fails(run, &at_tip) {
         let because = format!(
             "the branch moved to {} and does not fail any more",
@@ -71,8 +71,8 @@ async fn prepare_on_a_moved_tip(
             return Ok(facts);
         }
     };
-    let report = test::suite(cx, &merged, None, &format!("{}-merge", run.id)).await?;
-    facts.push(test::fact(cx, Role::MergeResult, report.clone()));
+    let report = suite::run(cx, &merged, None, &format!("{}-merge", run.id)).await?;
+    facts.push(suite::tested(cx, Role::MergeResult, report.clone()));
     if let Some(because) = merge_result_fails(run, &at_tip, &merged, &report) {
         facts.extend(hand_over(cx, run, because).await?);
         return Ok(facts);

@@ -1,17 +1,12 @@
-//! TestRunner: the suite on one tree of the change, in a workspace of its own.
+//! TestRunner: the suite on the head, on the head again, and on the base of a change.
 //!
 //! Touches: files, processes, git.
-//! Change here: when a tree should be tested otherwise; baseline, trial and merge result all come through here.
+//! Change here: when another tree of the change should be tested, or an earlier report should do.
 
-use sha2::{Digest, Sha256};
-
-use crate::config::Project;
 use crate::event::{Fact, Oid, Role, TestReport};
-use crate::outside::runner;
-use crate::outside::workspace::Workspace;
 use crate::rules::run::Run;
 
-use super::{Cx, StageError, failed};
+use super::{Cx, StageError, failed, suite};
 
 /// Tests the head, the head again, or the base of a change.
 pub async fn change(cx: &Cx, run: &Run, role: Role) -> Result<Vec<Fact>, StageError> {
@@ -27,18 +22,10 @@ pub async fn change(cx: &Cx, run: &Run, role: Role) -> Result<Vec<Fact>, StageEr
     if role == Role::Base
         && let Some(report) = known(cx, &tree).await?
     {
-        return Ok(vec![fact(cx, role, report)]);
+        return Ok(vec![suite::tested(cx, role, report)]);
     }
-    let report = suite(cx, &tree, Some(commit), &format!("{}-{role:?}", run.id)).await?;
-    Ok(vec![fact(cx, role, report)])
-}
-
-pub fn fact(cx: &Cx, role: Role, report: TestReport) -> Fact {
-    Fact::Tested {
-        role,
-        report,
-        suite: digest(&cx.project),
-    }
+    let report = suite::run(cx, &tree, Some(commit), &format!("{}-{role:?}", run.id)).await?;
+    Ok(vec![suite::tested(cx, role, report)])
 }
 
 /// What the same commands said of the same tree before.
@@ -46,48 +33,7 @@ async fn known(cx: &Cx, tree: &Oid) -> Result<Option<TestReport>, StageError> {
     let found = cx
         .house
         .store
-        .report_for_tree(&cx.name, tree, &digest(&cx.project))
+        .report_for_tree(&cx.name, tree, &suite::digest(&cx.project))
         .await;
     found.map_err(|e| failed("looking for an earlier report", &e))
-}
-
-/// One run of the suite on one tree. `commit` is what the work tree says it is on; a commit is made where there is none.
-pub async fn suite(
-    cx: &Cx,
-    tree: &Oid,
-    commit: Option<&Oid>,
-    name: &str,
-) -> Result<TestReport, StageError> {
-    let _permit = cx.trial_permit().await;
-    let workspace = Workspace::create(&cx.mirror, tree, commit, &cx.house.workspaces, name)
-        .await
-        .map_err(|e| failed("making a workspace", &e))?;
-    let mut report = runner::run_suite(&cx.suite(), &workspace).await;
-    redact(cx, &mut report);
-    Ok(report)
-}
-
-/// Names a suite: reports of different commands do not compare.
-pub fn digest(project: &Project) -> String {
-    let mut hash = Sha256::new();
-    hash.update(format!(
-        "{:?}",
-        (&project.setup, &project.test, &project.report, &project.env)
-    ));
-    hash.finalize()
-        .iter()
-        .take(16)
-        .map(|b| format!("{b:02x}"))
-        .collect()
-}
-
-/// Test output may print what the environment holds; nothing of it leaves this function.
-fn redact(cx: &Cx, report: &mut TestReport) {
-    let clean = |text: &mut String| *text = cx.house.redactor.clean(text);
-    clean(&mut report.output);
-    report.problem.iter_mut().for_each(clean);
-    for failure in &mut report.failures {
-        clean(&mut failure.message);
-        clean(&mut failure.detail);
-    }
 }

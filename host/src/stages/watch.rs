@@ -10,7 +10,7 @@ use crate::event::{Change, Fact, Oid, Sighting};
 use crate::outside::git::{self, Mirror, RemoteTip};
 use crate::rules::trigger::{self, Course, Move, Trigger};
 
-use super::{House, StageError, failed, test};
+use super::{House, StageError, failed, suite};
 
 /// Commits told of a change; the rest is in the repository.
 const COMMITS_TOLD: usize = 50;
@@ -134,7 +134,7 @@ async fn moved(
         .map_err(|e| failed("reading deliveries", &e))?;
     let known = house
         .store
-        .report_for_tree(name, &tree, &test::digest(project))
+        .report_for_tree(name, &tree, &suite::digest(project))
         .await;
     let known = known.map_err(|e| failed("looking for an earlier report", &e))?;
     let seen = Move {

@@ -89,7 +89,7 @@ pub fn event_line(event: &Event, look: Look) -> String {
     let subject = text::line(&event.fact.subject(&event.project), 44);
     let (tone, told) = fact_words(&event.fact);
     let before = format!("{:>6}  {time}  ", event.seq);
-    let subject = text::pad(&subject, 32);
+    let subject = text::pad(&subject, 34);
     let used = text::width(&before) + text::width(&subject) + 2;
     let told = text::line(&told, look.width.saturating_sub(used));
     let line = format!(

@@ -4,14 +4,14 @@
 //! Change here: when the report shall say something else. Forges refuse bodies over 65,536 characters.
 
 use super::tale::{Attempt, Tale, figure_words};
-use super::text::{beginning, clean, code, fence, line, prose, reveal};
+use super::text::{beginning, clean, code, fence, prose, reveal};
 use super::{count, diff_words, dollars, duration, gate_name, state_name};
 use crate::event::{Action, Delivery, Event, Trial};
 
-/// Characters for one test's output, one rationale, and the diff.
+/// Bytes for one test's output, one rationale, and the diff.
 const DETAIL: usize = 3_000;
 const RATIONALE: usize = 4_000;
-const DIFF: usize = 24_000;
+const DIFF: usize = 18_000;
 /// Details of further failing tests repeat, more often than not, the first ones.
 const DETAILED_TESTS: usize = 3;
 const LISTED: usize = 20;
@@ -28,125 +28,161 @@ pub fn report(events: &[Event]) -> Option<String> {
         fix(&tale),
         what_now(&tale),
     ];
-    let sections: Vec<String> = sections.into_iter().flatten().collect();
-    Some(sections.join("\n"))
+    let sections = sections.into_iter().flatten();
+    let told: Vec<String> = sections.map(Section::finish).collect();
+    Some(told.join("\n"))
 }
 
-fn title(tale: &Tale<'_>) -> Option<String> {
+/// Markdown that grows by whole pieces and stays within its share of the report.
+struct Section {
+    text: String,
+    room: usize,
+    left_out: usize,
+}
+
+impl Section {
+    fn new(heading: &str, room: usize) -> Section {
+        Section {
+            text: format!("{heading}\n\n"),
+            room,
+            left_out: 0,
+        }
+    }
+
+    /// A piece without room is left out whole: half of one could open a fence and not close it.
+    fn put(&mut self, piece: &str) {
+        if self.text.len() + piece.len() <= self.room {
+            self.text += piece;
+        } else {
+            self.left_out += 1;
+        }
+    }
+
+    /// The first pieces, and how many more there are.
+    fn list(&mut self, items: impl ExactSizeIterator<Item = String>) {
+        let more = items.len().saturating_sub(LISTED);
+        for item in items.take(LISTED) {
+            self.put(&format!("- {item}\n"));
+        }
+        if more > 0 {
+            self.put(&format!("- and {more} more\n"));
+        }
+    }
+
+    fn finish(mut self) -> String {
+        if self.left_out > 0 {
+            let parts = count(self.left_out, "part");
+            self.text += &format!("\n({parts} left out for length)\n");
+        }
+        self.text
+    }
+}
+
+fn title(tale: &Tale<'_>) -> Option<Section> {
     let change = tale.change;
     let broken = match tale.failing().len() {
         0 => "no failing test".to_owned(),
         n => format!("{} broken", count(n, "test")),
     };
-    let mut out = format!(
-        "# {}: {broken} at {}\n\n**{}**\n\n",
-        prose(tale.project),
-        prose(change.head.short()),
-        prose(&tale.sentence())
-    );
+    let (project, head) = (prose(tale.project), prose(change.head.short()));
+    let mut out = Section::new(&format!("# {project}: {broken} at {head}"), 9_000);
+    out.put(&format!("**{}**\n\n", prose(&tale.sentence())));
     if let Some(delivered) = tale.delivered() {
-        out += &format!("Delivery: {}.\n\n", prose(&delivered));
+        out.put(&format!("Delivery: {}.\n\n", prose(&delivered)));
     }
-    out += &format!(
-        "Run {} on branch {}, from {} to {}.\nTime: {}. Cost: {}.\n",
+    out.put(&format!(
+        "Run {} on branch {}, from {} to {}.\n",
         code(&tale.run.0),
         code(&change.branch),
         code(&change.base.0),
-        code(&change.head.0),
-        prose(&tale.times()),
-        prose(&tale.cost())
-    );
+        code(&change.head.0)
+    ));
+    let (times, cost) = (prose(&tale.times()), prose(&tale.cost()));
+    out.put(&format!("Time: {times}. Cost: {cost}.\n"));
     Some(out)
 }
 
-fn failure(tale: &Tale<'_>) -> Option<String> {
+fn failure(tale: &Tale<'_>) -> Option<Section> {
     let head = tale.head?;
     let failing = tale.failing();
-    let mut out = "## What failed\n\n".to_owned();
+    let mut out = Section::new("## What failed", 12_000);
     if let Some(problem) = &head.what.problem {
-        out += &format!("The run of the tests is incomplete: {}\n\n", code(problem));
+        out.put(&format!(
+            "The run of the tests is incomplete: {}\n\n",
+            code(problem)
+        ));
     }
-    for id in failing.iter().take(LISTED) {
+    out.list(failing.iter().map(|id| {
         let said = tale.message(id).filter(|said| !said.is_empty());
         let said = said.map_or(String::new(), |said| format!(": {}", code(said)));
-        out += &format!("- {}{said}\n", code(id));
-    }
-    out += &left_out(failing.len(), LISTED);
+        format!("{}{said}", code(id))
+    }));
     let details = failing.iter().filter_map(|id| head.what.failure(id));
-    for failure in details
-        .filter(|f| !f.detail.is_empty())
-        .take(DETAILED_TESTS)
-    {
-        let summary = line(&failure.id, 200);
-        let detail = beginning(&reveal(&failure.detail), DETAIL);
-        out += &details_block(&html(&summary), &fence(&detail, "text"));
+    let details = details.filter(|f| !f.detail.is_empty());
+    for (failure, number) in details.take(DETAILED_TESTS).zip(1..) {
+        let detail = fence(&beginning(&reveal(&failure.detail), DETAIL), "text");
+        let body = format!("{}\n\n{detail}", code(&failure.id));
+        out.put(&details_block(
+            &format!("Details of failing test {number}"),
+            &body,
+        ));
     }
     if failing.is_empty() && !head.what.output.is_empty() {
         let output = beginning(&clean(&head.what.output), DETAIL);
-        out += &details_block("Output of the test command", &fence(&output, "text"));
+        let output = fence(&output, "text");
+        out.put(&details_block("Output of the test command", &output));
     }
     Some(out)
-}
-
-fn left_out(all: usize, shown: usize) -> String {
-    match all.saturating_sub(shown) {
-        0 => String::new(),
-        more => format!("- and {more} more\n"),
-    }
-}
-
-/// HTML's own escaping, for the one place where Markdown does not reach.
-fn html(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
-    escaped.replace('>', "&gt;").replace('@', "&#64;\u{200b}")
 }
 
 fn details_block(summary: &str, body: &str) -> String {
     format!("\n<details><summary>{summary}</summary>\n\n{body}\n</details>\n")
 }
 
-fn cause(tale: &Tale<'_>) -> Option<String> {
-    let mut out = "## Cause\n\n".to_owned();
+fn cause(tale: &Tale<'_>) -> Option<Section> {
+    let mut out = Section::new("## Cause", 8_000);
     if let Some(triage) = tale.triage {
         let finding = triage.what.finding.name();
-        out += &format!("Triage: {finding}. {}\n\n", prose(&triage.what.because));
+        let because = prose(&triage.what.because);
+        out.put(&format!("Triage: {finding}. {because}\n\n"));
     }
     for (stage, why) in &tale.troubles {
-        out += &format!("Trouble in {}: {}\n\n", prose(stage), prose(why));
+        out.put(&format!("Trouble in {}: {}\n\n", prose(stage), prose(why)));
     }
     if let Some(winner) = tale.winner().filter(|w| !w.rationale().is_empty()) {
         let words = beginning(&reveal(winner.rationale()), RATIONALE);
-        let name = prose(winner.name);
-        out += &format!("What {name} says about it:\n\n{}\n", fence(&words, "text"));
+        let (name, words) = (prose(winner.name), fence(&words, "text"));
+        out.put(&format!("What {name} says about it:\n\n{words}\n"));
     }
-    out += "Commits of the change, newest first:\n\n";
-    let commits = &tale.change.commits;
-    for commit in commits.iter().take(LISTED) {
-        let subject = commit.message.lines().next().unwrap_or_default();
+    out.put("Commits of the change, newest first:\n\n");
+    out.list(tale.change.commits.iter().map(|commit| {
+        let subject = code(commit.message.lines().next().unwrap_or_default());
         let (id, author) = (code(commit.id.short()), code(&commit.author));
-        out += &format!("- {id} {} by {author}\n", code(subject));
-    }
-    out += &left_out(commits.len(), LISTED);
+        format!("{id} {subject} by {author}")
+    }));
     Some(out)
 }
 
-fn attempts(tale: &Tale<'_>) -> Option<String> {
+fn attempts(tale: &Tale<'_>) -> Option<Section> {
     if tale.attempts.is_empty() {
         return None;
     }
-    let mut out = "## What was tried\n\n".to_owned();
-    out += "| variant | strategy | state | score | marks | tests | diff | cost | time |\n";
-    out += "|---|---|---|---|---|---|---|---|---|\n";
+    let mut out = Section::new("## What was tried", 10_000);
+    out.put(
+        "| variant | strategy | state | score | marks | tests | diff | cost | time |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
+    );
     let ranked = tale.ranked();
     for attempt in &ranked {
-        out += &table_row(attempt);
+        out.put(&table_row(attempt));
     }
-    out.push('\n');
+    out.put("\n");
     for attempt in &ranked {
-        out += &format!("- {}: {}\n", code(attempt.name), prose(&attempt.because()));
+        let because = prose(&attempt.because());
+        out.put(&format!("- {}: {because}\n", code(attempt.name)));
         for objection in attempt.objections() {
             let gate = gate_name(objection.gate);
-            out += &format!("  - gate {gate}: {}\n", prose(&objection.because));
+            out.put(&format!("  - gate {gate}: {}\n", prose(&objection.because)));
         }
     }
     Some(out)
@@ -177,37 +213,39 @@ fn table_row(attempt: &Attempt<'_>) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn fix(tale: &Tale<'_>) -> Option<String> {
+fn fix(tale: &Tale<'_>) -> Option<Section> {
     let winner = tale.winner()?;
     let candidate = winner.candidate?;
-    let mut out = "## The fix\n\n".to_owned();
+    let mut out = Section::new("## The fix", 24_000);
+    let diff = if candidate.patch.is_empty() {
+        let tree = code(&candidate.tree.0);
+        format!("(the patch is too large to keep; tree {tree})\n")
+    } else {
+        fence(&beginning(&reveal(&candidate.patch), DIFF), "diff")
+    };
+    // The diff comes last and is worth more than anything before it.
+    out.room -= diff.len();
     if let Some(trial) = winner.trial {
-        out += &tests_of(trial, winner.trials);
+        tests_of(&mut out, trial, winner.trials);
     }
     if let Some(merge) = tale.merge {
-        out += &format!("Merge result: {}\n\n", prose(&merge.tested));
+        out.put(&format!("Merge result: {}\n\n", prose(&merge.tested)));
     }
-    for remark in candidate.security.iter().take(LISTED) {
-        out += &format!("Security: {}\n\n", prose(remark));
+    for remark in &candidate.security {
+        out.put(&format!("Security: {}\n\n", prose(remark)));
     }
-    for (name, note) in candidate.notes.iter().take(LISTED) {
-        out += &format!("Note {}: {}\n\n", code(name), prose(note));
+    for (name, note) in &candidate.notes {
+        out.put(&format!("Note {}: {}\n\n", code(name), prose(note)));
     }
-    out += &format!("{}:\n\n", diff_words(candidate));
-    if candidate.patch.is_empty() {
-        out += &format!(
-            "(the patch is too large to keep; tree {})\n",
-            code(&candidate.tree.0)
-        );
-    } else {
-        out += &fence(&beginning(&reveal(&candidate.patch), DIFF), "diff");
-    }
+    out.put(&format!("{}:\n\n", diff_words(candidate)));
+    out.room += diff.len();
+    out.put(&diff);
     Some(out)
 }
 
-fn tests_of(trial: &Trial, runs: usize) -> String {
+fn tests_of(out: &mut Section, trial: &Trial, runs: usize) {
     let to_fix = trial.fixed.len() + trial.unfixed.len();
-    let mut out = format!(
+    out.put(&format!(
         "Tests: {} of {to_fix} fixed; {} passed, {} failed, {} missing, of {}; {} of the suite.\n\n",
         trial.fixed.len(),
         trial.passed,
@@ -215,29 +253,28 @@ fn tests_of(trial: &Trial, runs: usize) -> String {
         trial.missing.len(),
         trial.total,
         count(runs, "run")
-    );
+    ));
     let lists = [
         ("still failing", &trial.unfixed),
         ("broken by the fix", &trial.broken),
         ("missing with the fix", &trial.missing),
     ];
     for (what, ids) in lists.into_iter().filter(|(_, ids)| !ids.is_empty()) {
-        for id in ids.iter().take(LISTED) {
-            out += &format!("- {what}: {}\n", code(id));
-        }
-        out += &(left_out(ids.len(), LISTED) + "\n");
+        out.list(ids.iter().map(|id| format!("{what}: {}", code(id))));
+        out.put("\n");
     }
-    out
 }
 
-fn what_now(tale: &Tale<'_>) -> Option<String> {
-    let mut out = "## What you can do\n\n".to_owned();
+fn what_now(tale: &Tale<'_>) -> Option<Section> {
+    let mut out = Section::new("## What you can do", 2_000);
     for advice in advice(tale) {
-        out += &format!("- {advice}\n");
+        out.put(&format!("- {advice}\n"));
     }
     let replay = code(&format!("changebus replay {}", tale.run.0));
     let show = code(&format!("changebus show {}", tale.run.0));
-    out += &format!("- Go through it again: {replay}; every figure: {show} with `--json`.\n");
+    out.put(&format!(
+        "- Go through it again: {replay}; every figure: {show} with `--json`.\n"
+    ));
     Some(out)
 }
 

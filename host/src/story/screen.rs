@@ -10,8 +10,8 @@ use crate::event::{Action, Event, Finding, RunStatus, VariantState};
 
 /// How many of each are shown, so that all of it fits.
 const TESTS: usize = 4;
-const VARIANTS: usize = 6;
-const VERDICT_LINES: usize = 4;
+const VARIANTS: usize = 5;
+const VERDICT_LINES: usize = 3;
 
 /// At most 40 lines of at most `look.width` columns; None where the events tell of no run.
 pub fn screen(events: &[Event], look: Look) -> Option<String> {
@@ -293,6 +293,9 @@ fn pointers(page: &mut Page, tale: &Tale<'_>) {
     );
     page.put(Tone::Faint, &format!("replay:  changebus replay {run}"));
     if let Some(report) = tale.report_file() {
-        page.put(Tone::Faint, &format!("report:  {}", text::clean(report)));
+        page.put(
+            Tone::Faint,
+            &format!("report:  {}", text::line(report, page.look.width)),
+        );
     }
 }

@@ -92,12 +92,13 @@ fn escape_sequence(text: &str) -> usize {
     }
 }
 
-/// Where a control string ends. One that never does hides nothing but its introducer.
+/// Where a control string ends. One that does not, nearby, hides nothing but its introducer.
 fn string_end(text: &str) -> usize {
+    let nearby = &text[..text.floor_char_boundary(2048)];
     let terminators = ["\u{7}", "\u{1b}\\", "\u{9c}"];
     let ends = terminators
         .iter()
-        .filter_map(|end| text.find(end).map(|at| at + end.len()));
+        .filter_map(|end| nearby.find(end).map(|at| at + end.len()));
     ends.min().unwrap_or(0)
 }
 
@@ -114,19 +115,26 @@ fn is_hidden(c: char) -> bool {
 
 /// Clean text on one line of at most `columns`, cut with `…`.
 pub fn line(text: &str, columns: usize) -> String {
-    let words = clean(text);
+    let words = clean(needed(text, columns));
     let joined = words.split_whitespace().collect::<Vec<_>>().join(" ");
     cut(&joined, columns)
 }
 
+/// As much of the text as can matter to so many columns: a megabyte need not be cleaned for one line.
+fn needed(text: &str, columns: usize) -> &str {
+    &text[..text.floor_char_boundary(columns * 16 + 4096)]
+}
+
 /// Clean text cut to at most `columns`, blanks kept.
 pub fn cut(text: &str, columns: usize) -> String {
-    if text.width() <= columns {
+    // Marks that stand above others take no column, and there can be any number of them.
+    let most_chars = columns * 4;
+    if text.width() <= columns && text.chars().count() <= most_chars {
         return text.to_owned();
     }
     let mut out = String::new();
     let mut used = 1;
-    for c in text.chars() {
+    for c in text.chars().take(most_chars) {
         used += c.width().unwrap_or(0);
         if used > columns {
             break;
@@ -142,18 +150,20 @@ pub fn cut(text: &str, columns: usize) -> String {
 
 /// Clean text in lines of at most `columns`, at most `most` of them; the last one is cut if it must be.
 pub fn wrap(text: &str, columns: usize, most: usize) -> Vec<String> {
-    let words = clean(text);
+    let words = clean(needed(text, columns * most));
     let mut lines: Vec<String> = vec![String::new()];
     for word in words.split_whitespace() {
         let last = lines.len() - 1;
-        let needed = lines[last].width() + 1 + word.width();
-        if lines[last].is_empty() || needed > columns && lines.len() == most {
-            // The last line takes all that is left, to be cut below.
+        let used = lines[last].width();
+        let fits = used == 0 || used + 1 + word.width() <= columns;
+        if fits || lines.len() == most {
             join(&mut lines[last], word);
-        } else if needed > columns {
-            lines.push(word.to_owned());
         } else {
-            join(&mut lines[last], word);
+            lines.push(word.to_owned());
+        }
+        if !fits && lines.len() == most && used > columns {
+            // More than the last line can hold: the cut below shows it.
+            break;
         }
     }
     lines.iter().map(|l| cut(l, columns)).collect()
@@ -223,7 +233,7 @@ fn longest_run_of_backticks(text: &str) -> usize {
 
 /// One line of clean text as Markdown prose in which nothing is a link, a tag, a mention or a reference.
 pub fn prose(text: &str) -> String {
-    let text = line(text, 2000);
+    let text = line(text, 600);
     let mut out = String::new();
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
@@ -288,6 +298,9 @@ mod tests {
         assert_eq!(line("abcdef", 5), "abcd…");
         assert_eq!(line("日本語の", 5), "日本…");
         assert_eq!(line("abc", 0), "");
+        let marks = format!("a{}", "\u{301}".repeat(100_000));
+        assert!(line(&marks, 10).chars().count() <= 41);
+        assert_eq!(line(&"x".repeat(1_000_000), 3), "xx…");
         assert_eq!(pad("日本", 6), "日本  ");
         assert_eq!(pad_left("ab", 4), "  ab");
     }

@@ -11,6 +11,11 @@ use changebus_sdk::{Failure, FaultKind, Patch, Tree};
 /// Share of common lines from which a file that went and one that came are one renamed file.
 const SAME_FILE: f64 = 0.5;
 
+/// Bytes of both sides that are held.
+const MOST_TEXT: u64 = 48 << 20;
+/// Pairs of a file that went and one that came that are compared.
+const MOST_PAIRS: usize = 2500;
+
 /// What a push did to one file.
 #[derive(Debug)]
 enum Change {
@@ -60,11 +65,21 @@ impl Push {
         let base = failure.before();
         let mut push = Push::default();
         let (mut added, mut deleted) = (BTreeMap::new(), BTreeMap::new());
+        let mut room = MOST_TEXT;
         for path in failure.changed_paths() {
             if let Some(why) = failure.protected(&path) {
                 push.left_alone.push((path, why));
                 continue;
             }
+            let bytes = base.size(&path).unwrap_or(0) + head.size(&path).unwrap_or(0);
+            if bytes > room {
+                push.left_alone.push((
+                    path,
+                    "the push is too large to be held as a whole".to_owned(),
+                ));
+                continue;
+            }
+            room -= bytes;
             match (text(&base, &path), text(head, &path)) {
                 (Side::Other(why), _) | (_, Side::Other(why)) => push.left_alone.push((path, why)),
                 (Side::None, Side::None) => {}
@@ -218,6 +233,9 @@ fn renames(
     added: &BTreeMap<String, String>,
 ) -> Vec<(String, String)> {
     let mut pairs = vec![];
+    if deleted.len() * added.len() > MOST_PAIRS {
+        return vec![];
+    }
     for (from, old) in deleted {
         for (to, new) in added {
             let share = likeness(old, new);

@@ -182,3 +182,16 @@ fn a_failure_without_anything_is_still_text() {
     assert!(text(&bench, 1000).contains("project: bench"));
     assert_eq!(text(&bench, 0).matches("untrusted").count(), 2);
 }
+
+#[test]
+fn a_push_over_thousands_of_files_is_told_in_bounds() {
+    let bench = (0..2000).fold(bench(), |bench, i| {
+        bench.head(&format!("vendored/{i}.py"), "x = 1\n")
+    });
+    let text = text(&bench, 30_000);
+    assert!(
+        text.contains("more files") && text.contains("assert total([1, 2]) == 3"),
+        "{text}"
+    );
+    assert!(text.len() < 45_000, "{}", text.len());
+}

@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use changebus_edits::{Match, apply_one};
 use git2::{ObjectType, Repository};
 
 use super::cli::{Git, complaint};
@@ -95,10 +96,10 @@ impl Draft {
             .map_err(|e| self.mirror.missing(&path, e))?;
         let content = std::str::from_utf8(blob.content())
             .map_err(|_| no_match("the file is not UTF-8 text".into()))?;
-        let (content, applied) =
-            ladder::apply_one(content, search, replacement).map_err(no_match)?;
+        let (content, how) =
+            apply_one(content, search, replacement).map_err(|miss| no_match(miss.to_string()))?;
         self.put(&repo, path, &content, mode)?;
-        self.applied = self.applied.max(applied);
+        self.applied = self.applied.max(applied(how));
         Ok(self)
     }
 
@@ -267,6 +268,7 @@ impl Draft {
         let mut index = git2::Index::open(&index_path).map_err(|e| self.mirror.unusable(e))?;
         for path in &diff.paths {
             if let Some((id, mode)) = self.look(&repo, path)? {
+                self.check_anchors(&repo, &diff, path, id)?;
                 index
                     .add(&index_entry(path, id, mode))
                     .map_err(|e| self.mirror.unusable(e))?;
@@ -277,16 +279,67 @@ impl Draft {
         Ok((self, diff))
     }
 
+    /// A hunk without a line of the file would go wherever its number says, and models cannot count.
+    fn check_anchors(
+        &self,
+        repo: &Repository,
+        diff: &Unified,
+        path: &str,
+        id: git2::Oid,
+    ) -> Result<(), PatchError> {
+        let has_lines = repo
+            .find_blob(id)
+            .map_err(|e| self.mirror.missing(&path, e))?
+            .size()
+            > 0;
+        if has_lines
+            && diff
+                .hunks
+                .iter()
+                .any(|(named, before)| named == path && before.is_empty())
+        {
+            let why = "a hunk shows no line of the file; give some of its surroundings".to_owned();
+            return Err(PatchError::NoMatch {
+                path: path.to_owned(),
+                why,
+            });
+        }
+        Ok(())
+    }
+
     /// True where it went only because blanks were not looked at.
     async fn run_git(&self, diff: &Unified, at: &Path) -> Result<bool, PatchError> {
-        let strict = self.git_apply(at, &[]).await?;
-        if strict.is_none() {
+        let Some(strict) = self.git_apply(at, &[]).await? else {
+            return Ok(false);
+        };
+        // Git takes a hunk without lines after the change for the end of the file, and one that claims line
+        // 1 for its start. Models mean neither; where the lines stand only once, there is no doubt.
+        if self.stand_once(diff)? && self.git_apply(at, &["--unidiff-zero"]).await?.is_none() {
             return Ok(false);
         }
         match self.git_apply(at, &["--ignore-space-change"]).await? {
             None => Ok(true),
-            Some(why) => Err(refused(diff, &strict.unwrap_or(why))),
+            Some(_) => Err(refused(diff, &strict)),
         }
+    }
+
+    /// True where every hunk's lines stand in its file exactly once.
+    fn stand_once(&self, diff: &Unified) -> Result<bool, PatchError> {
+        let repo = self.mirror.repo()?;
+        for (path, before) in &diff.hunks {
+            let Some((id, _)) = self.look(&repo, path)? else {
+                return Ok(false);
+            };
+            let blob = repo
+                .find_blob(id)
+                .map_err(|e| self.mirror.missing(path, e))?;
+            // A line starts where another ends.
+            let content = format!("\n{}\n", String::from_utf8_lossy(blob.content()));
+            if content.matches(&format!("\n{before}")).count() != 1 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// None where it applied, else what git says.
@@ -390,24 +443,11 @@ fn refused(diff: &Unified, said: &str) -> PatchError {
     }
 }
 
-/// Stands in for the ladder of `changebus-edits`: exact and unique matches only.
-mod ladder {
-    use crate::event::Applied;
-
-    pub fn apply_one(
-        content: &str,
-        search: &str,
-        replacement: &str,
-    ) -> Result<(String, Applied), String> {
-        if search.is_empty() {
-            return Err("the text to search for is empty; write the whole file instead".into());
-        }
-        match content.matches(search).count() {
-            1 => Ok((content.replacen(search, replacement, 1), Applied::Exact)),
-            0 => Err("the text to search for is not in the file".into()),
-            n => Err(format!(
-                "the text to search for stands {n} times in the file; give more of its surroundings"
-            )),
-        }
+fn applied(how: Match) -> Applied {
+    match how {
+        Match::Exact => Applied::Exact,
+        Match::Whitespace => Applied::Whitespace,
+        Match::Indent => Applied::Indent,
+        Match::Elided => Applied::Elided,
     }
 }

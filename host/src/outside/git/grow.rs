@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 
 use git2::{ObjectType, Repository, Tree};
 
-use super::diff::path_of;
 use super::{GitError, Mirror, oid};
 use crate::event::Oid;
 
@@ -29,14 +28,21 @@ impl Mirror {
         let diff = self.diff(&repo, tree, from, &mut git2::DiffOptions::new())?;
         let mut leaves = BTreeMap::new();
         for delta in diff.deltas() {
-            let (path, there) = (path_of(&delta), delta.new_file());
-            if keep(&path) {
+            let there = delta.new_file();
+            // A path that is no text cannot be told to `keep`, and no patch of ours can have made it.
+            let Some(path) = there
+                .path_bytes()
+                .and_then(|path| std::str::from_utf8(path).ok())
+            else {
+                continue;
+            };
+            if keep(path) {
                 let leaf = there
                     .exists()
                     .then(|| (there.id(), i32::from(there.mode())));
                 // A file that became a link comes as two deltas, of which one brings the new one.
                 leaves
-                    .entry(path)
+                    .entry(path.to_owned())
                     .and_modify(|known: &mut Leaf| *known = leaf.or(*known))
                     .or_insert(leaf);
             }

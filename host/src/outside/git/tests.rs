@@ -138,7 +138,6 @@ async fn settings_planted_in_the_mirror_do_not_run() {
     ] {
         let path = mirror.dir().join("hooks").join(hook);
         std::fs::write(&path, format!("#!/bin/sh\n{run}\n")).unwrap();
-        git_in(&origin.path(), &["update-index", "--refresh"]);
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .unwrap();
     }

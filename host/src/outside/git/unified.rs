@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 pub struct Unified {
     pub text: String,
     pub paths: BTreeSet<String>,
+    /// What each hunk takes for given: the path, and the lines before the change, each with its end.
+    pub hunks: Vec<(String, String)>,
     /// A mode other than that of a regular file, with the path that is to have it.
     pub special: Option<(String, &'static str)>,
 }
@@ -31,6 +33,7 @@ pub fn read(diff: &str) -> Result<Unified, Malformed> {
     let mut unified = Unified {
         text: String::new(),
         paths: BTreeSet::new(),
+        hunks: vec![],
         special: None,
     };
     for (start, end) in starts
@@ -111,7 +114,15 @@ impl Unified {
         } else {
             self.push_header(&named, &path, header);
         }
-        self.push(without_epilogue(body));
+        let body = without_epilogue(body);
+        if named.old.is_some() {
+            self.hunks.extend(
+                before_each_hunk(body)
+                    .into_iter()
+                    .map(|before| (path.clone(), before)),
+            );
+        }
+        self.push(body);
         Ok(())
     }
 
@@ -166,6 +177,19 @@ fn without_epilogue<'a, 'b>(body: &'a [&'b str]) -> &'a [&'b str] {
         .iter()
         .rposition(|line| line.starts_with(['+', '-', ' ', '\\', '@']));
     &body[..last.map_or(0, |at| at + 1)]
+}
+
+fn before_each_hunk(body: &[&str]) -> Vec<String> {
+    let mut hunks: Vec<String> = Vec::new();
+    for line in body {
+        match (hunks.last_mut(), line.chars().next()) {
+            (_, Some('@')) => hunks.push(String::new()),
+            (Some(hunk), Some(' ' | '-')) => *hunk += &format!("{}\n", &line[1..]),
+            (Some(hunk), None) => hunk.push('\n'),
+            _ => {}
+        }
+    }
+    hunks
 }
 
 /// The names a header gives; none stands for `/dev/null`.
@@ -430,5 +454,36 @@ mod tests {
         ] {
             assert!(read(diff).is_err(), "{diff}");
         }
+    }
+
+    #[test]
+    fn mangled_diffs_are_read_or_refused() {
+        let sample = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n--- a/y\n+++ b/\u{fc}\n@@ -1 +1 @@\n-c\n+d\n";
+        let pieces = [
+            "\n",
+            "\"",
+            "--- ",
+            "+++ /dev/null\n",
+            "diff --git ",
+            "\\",
+            "\u{1f600}",
+            "@@",
+        ];
+        let (mut read_at_all, mut refused) = (0, 0);
+        for at in (0..sample.len()).filter(|at| sample.is_char_boundary(*at)) {
+            for piece in pieces {
+                match read(&format!("{}{piece}{}", &sample[..at], &sample[at..])) {
+                    Ok(unified) if unified.paths.is_empty() => {
+                        panic!("{piece:?} at {at}: a diff without a path")
+                    }
+                    Ok(_) => read_at_all += 1,
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+        assert!(
+            read_at_all > 100 && refused > 10,
+            "{read_at_all} and {refused}"
+        );
     }
 }

@@ -262,3 +262,56 @@ async fn only_the_end_of_a_long_output_is_kept() {
     let report = suite("seq 1 100000").await;
     assert!(report.output.len() <= 16 << 10 && report.output.ends_with("\n99999\n100000\n"));
 }
+
+#[tokio::test]
+async fn the_real_cargo_is_found_and_understood() {
+    let origin = Origin::with(&[
+        (
+            "Cargo.toml",
+            "[package]\nname = \"shop\"\nedition = \"2021\"\n[workspace]\n",
+        ),
+        (
+            "src/lib.rs",
+            "#[test]\nfn adds() {}\n#[test]\nfn sums() { assert_eq!(1, 2, \"the sum\") }\n",
+        ),
+        ("tests/it.rs", "#[test]\nfn adds() {}\n"),
+    ]);
+    let (mirror, tree) = origin.fetched().await;
+    let workspace = Workspace::create(&mirror, &tree, None, &origin.beside("work"), "w")
+        .await
+        .unwrap();
+    let spec = SuiteSpec {
+        setup: None,
+        test: "cargo test --offline --no-fail-fast".into(),
+        report: ReportFormat::Auto,
+        env: BTreeMap::new(),
+        setup_timeout: Duration::from_secs(60),
+        test_timeout: Duration::from_secs(300),
+    };
+    let report = run_suite(&spec, &workspace).await;
+    assert_eq!(
+        (report.problem.as_deref(), report.source),
+        (None, ReportSource::Libtest),
+        "{}",
+        report.output
+    );
+    let ids: Vec<(&str, Outcome)> = report
+        .tests
+        .iter()
+        .map(|(id, outcome)| (id.as_str(), *outcome))
+        .collect();
+    assert_eq!(
+        ids,
+        [
+            ("it::adds", Outcome::Passed),
+            ("shop::adds", Outcome::Passed),
+            ("shop::sums", Outcome::Failed)
+        ]
+    );
+    let failure = &report.failures[0];
+    assert_eq!(
+        (failure.file.as_deref(), failure.line),
+        (Some("src/lib.rs"), Some(4))
+    );
+    assert!(failure.message.contains("the sum"), "{}", failure.message);
+}

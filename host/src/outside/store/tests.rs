@@ -79,6 +79,13 @@ fn merged(commit: &str) -> Fact {
     )
 }
 
+/// Appends for a run, or for none where the name is empty.
+async fn keep(store: &Store, project: &str, name: &str, fact: Fact) -> Event {
+    let of = run(name);
+    let of = Some(&of).filter(|_| !name.is_empty());
+    store.append(project, of, fact).await.unwrap()
+}
+
 struct Dir {
     _temp: tempfile::TempDir,
     log: PathBuf,
@@ -104,9 +111,8 @@ fn tamper(log: &Path, sql: &str) {
 async fn an_event_comes_back_as_it_went_in_and_keeps_its_place() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
-    let first = store.append("p", Some(&run("r1")), change_seen("h1")).await;
-    let second = store.append("p", None, failed("no disk")).await.unwrap();
-    let first = first.unwrap();
+    let first = keep(&store, "p", "r1", change_seen("h1")).await;
+    let second = keep(&store, "p", "", failed("no disk")).await;
     assert_eq!((first.seq, second.seq), (1, 2));
     assert!(first.id < second.id, "ids of version 7 sort by time");
     drop(store);
@@ -126,7 +132,7 @@ async fn every_fact_of_an_append_reads_back_equal_to_what_append_returned() {
         "text": "\u{0}\u{202e}", "model": "m", "stop_reason": "end", "request_id": null,
         "usage": usage(3, 0.1 + 0.2)}}}),
     );
-    let event = store.append("p", Some(&run("r")), third).await.unwrap();
+    let event = keep(&store, "p", "r", third).await;
     assert_eq!(store.run_events(&run("r")).await.unwrap(), [event]);
 }
 
@@ -138,7 +144,7 @@ async fn a_number_that_json_cannot_hold_is_refused_before_it_spoils_the_run() {
     if let Fact::Tested { report, .. } = &mut poison {
         report.seconds = f64::NAN;
     }
-    let refused = store.append("p", Some(&run("r")), poison).await;
+    let refused = store.append("p", None, poison).await;
     assert!(
         matches!(refused, Err(StoreError::Unfit { .. })),
         "{refused:?}"
@@ -151,20 +157,20 @@ async fn events_are_neither_changed_nor_removed_nor_put_in_the_middle() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
     for n in 0..3 {
-        store
-            .append("p", None, failed(&n.to_string()))
-            .await
-            .unwrap();
+        keep(&store, "p", "r", failed(&n.to_string())).await;
     }
     drop(store);
     let connection = rusqlite::Connection::open(&d.log).unwrap();
-    let insert = "INTO events SELECT 2, 'x', at, project, run, version, type, subject, body, hash
-                  FROM events WHERE seq = 2";
+    let rest = "at, project, run, version, type, subject, body, hash FROM events WHERE seq = 2";
+    let other = rest.replace("version", "9");
     for attempt in [
         "UPDATE events SET body = '{}' WHERE seq = 2".to_owned(),
         "DELETE FROM events WHERE seq = 2".to_owned(),
-        format!("INSERT {insert}"),
-        format!("INSERT OR REPLACE {insert}"),
+        format!("INSERT INTO events SELECT 2, 'x', {other}"),
+        format!("INSERT INTO events SELECT 7, 'x', {other}"),
+        format!("INSERT OR REPLACE INTO events SELECT 2, 'x', {other}"),
+        format!("INSERT OR REPLACE INTO events SELECT 4, id, {other}"),
+        format!("INSERT OR REPLACE INTO events SELECT 4, 'x', {rest}"),
     ] {
         let refused = connection.execute(&attempt, []);
         assert!(refused.is_err(), "{attempt} was let through");
@@ -181,6 +187,8 @@ async fn a_byte_flipped_in_any_column_is_found_and_named() {
         "at = at + 1",
         "project = 'q'",
         "run = 's'",
+        "version = 9",
+        "type = 'run-closed'",
         "id = 'other'",
         "subject = 'result.run.p.closed'",
         "hash = zeroblob(32)",
@@ -190,7 +198,7 @@ async fn a_byte_flipped_in_any_column_is_found_and_named() {
         let store = Store::open(&d.log).unwrap();
         for n in 0..5 {
             let fact = failed(&n.to_string());
-            store.append("p", Some(&run("r")), fact).await.unwrap();
+            keep(&store, "p", "r", fact).await;
         }
         let good = store.verify().await.unwrap();
         assert_eq!((good.events, good.head.len()), (5, 64));
@@ -214,10 +222,7 @@ async fn an_event_cut_out_of_the_middle_is_found() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
     for n in 0..5 {
-        store
-            .append("p", None, failed(&n.to_string()))
-            .await
-            .unwrap();
+        keep(&store, "p", "", failed(&n.to_string())).await;
     }
     drop(store);
     tamper(
@@ -235,7 +240,7 @@ async fn an_event_cut_out_of_the_middle_is_found() {
 async fn a_second_writer_is_refused_and_told_who_is_there_while_readers_are_welcome() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
-    store.append("p", None, failed("x")).await.unwrap();
+    keep(&store, "p", "", failed("x")).await;
 
     let Err(refused) = Store::open(&d.log) else {
         panic!("two writers on one log");
@@ -254,7 +259,7 @@ async fn a_second_writer_is_refused_and_told_who_is_there_while_readers_are_welc
 
     drop(store);
     let next = Store::open(&d.log).unwrap();
-    next.append("p", None, failed("z")).await.unwrap();
+    keep(&next, "p", "", failed("z")).await;
     assert_eq!(reader.newest().await.unwrap(), 2);
 }
 
@@ -266,7 +271,7 @@ async fn a_log_nobody_writes_can_be_read_and_one_that_is_not_there_is_named() {
     };
     assert!(missing.to_string().contains("events.db"), "{missing}");
     let store = Store::open(&d.log).unwrap();
-    store.append("p", None, failed("x")).await.unwrap();
+    keep(&store, "p", "", failed("x")).await;
     drop(store);
     let left_behind = d.log.with_file_name("events.db-wal");
     assert!(!left_behind.exists(), "the last writer tidies up");
@@ -386,7 +391,7 @@ async fn ten_thousand_events_from_many_hands_stand_in_order_and_verify() {
             let r = run(&format!("r{hand}"));
             for n in 0..200 {
                 let fact = failed(&n.to_string());
-                store.append("p", Some(&r), fact).await.unwrap();
+                keep(&store, "p", &r.0, fact).await;
             }
         })
     });
@@ -423,9 +428,9 @@ fn what_was_acknowledged_survives_a_kill_at_any_moment() {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut told = BufReader::new(victim.stdout.take().unwrap()).lines();
+        let told = BufReader::new(victim.stdout.take().unwrap()).lines();
         let mut count = 0;
-        while let Some(line) = told.next() {
+        for line in told {
             // The harness writes lines of its own, and the last one may be cut off by the kill.
             let Some(seq) = acknowledgement(&line.unwrap()) else {
                 continue;
@@ -463,7 +468,7 @@ async fn append_until_killed(log: &Path) {
             loop {
                 let fact = failed(&"x".repeat(100 * hand));
                 let r = run(&format!("r{hand}"));
-                let event = store.append("p", Some(&r), fact).await.unwrap();
+                let event = keep(&store, "p", &r.0, fact).await;
                 println!("acknowledged {}.", event.seq);
             }
         }
@@ -488,18 +493,9 @@ async fn check_survivors(log: &Path, acknowledged: i64) {
 async fn filters_narrow_by_project_run_and_start_of_subject() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
-    store
-        .append("p", Some(&run("r1")), change_seen("h1"))
-        .await
-        .unwrap();
-    store
-        .append("q", Some(&run("r2")), change_seen("h2"))
-        .await
-        .unwrap();
-    store
-        .append("p", Some(&run("r1")), closed("green"))
-        .await
-        .unwrap();
+    keep(&store, "p", "r1", change_seen("h1")).await;
+    keep(&store, "q", "r2", change_seen("h2")).await;
+    keep(&store, "p", "r1", closed("green")).await;
     let seqs = async |after, limit, filter: EventFilter| -> Vec<i64> {
         let events = store.events_after(after, limit, &filter).await.unwrap();
         events.iter().map(|e| e.seq).collect()
@@ -530,15 +526,9 @@ async fn runs_are_open_until_they_are_closed() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
     for (project, name) in [("p", "r1"), ("q", "r2"), ("p", "r3")] {
-        store
-            .append(project, Some(&run(name)), change_seen(name))
-            .await
-            .unwrap();
+        keep(&store, project, name, change_seen(name)).await;
     }
-    store
-        .append("q", Some(&run("r2")), closed("red-before"))
-        .await
-        .unwrap();
+    keep(&store, "q", "r2", closed("red-before")).await;
     let open = store.open_runs().await.unwrap();
     assert_eq!(open, [("p".into(), run("r1")), ("p".into(), run("r3"))]);
 
@@ -562,46 +552,43 @@ async fn the_last_tip_is_the_latest_one_seen_or_made() {
     let tip = async || store.last_tip("p").await.unwrap().map(|oid| oid.0);
     let saw = |value: Value| fact(json!({"type": "watched", "sighting": value}));
     assert_eq!(tip().await, None);
-    store
-        .append("p", None, saw(json!({"saw": "adopted", "tip": "a"})))
-        .await
-        .unwrap();
-    store
-        .append("q", None, saw(json!({"saw": "adopted", "tip": "other"})))
-        .await
-        .unwrap();
+    keep(&store, "p", "", saw(json!({"saw": "adopted", "tip": "a"}))).await;
+    keep(
+        &store,
+        "q",
+        "",
+        saw(json!({"saw": "adopted", "tip": "other"})),
+    )
+    .await;
     assert_eq!(tip().await.as_deref(), Some("a"));
-    store
-        .append("p", Some(&run("r")), change_seen("b"))
-        .await
-        .unwrap();
+    keep(&store, "p", "r", change_seen("b")).await;
     assert_eq!(tip().await.as_deref(), Some("b"));
     let prepared = json!({"type": "merge-prepared", "merge": {"branch": "main", "onto": "b",
         "commit": "c", "tree": "t", "tested": "yes"}});
-    store
-        .append("p", Some(&run("r")), fact(prepared))
-        .await
-        .unwrap();
+    keep(&store, "p", "r", fact(prepared)).await;
+    let own = async || store.delivered_commits("p").await.unwrap();
+    let made = BTreeSet::from([Oid("c".into())]);
+    assert_eq!(
+        own().await,
+        made,
+        "known before the push, so that it is never run on"
+    );
     assert_eq!(
         tip().await.as_deref(),
         Some("b"),
         "a prepared merge is not a tip yet"
     );
-    store
-        .append("p", Some(&run("r")), merged("c"))
-        .await
-        .unwrap();
+    keep(&store, "p", "r", merged("c")).await;
     assert_eq!(tip().await.as_deref(), Some("c"));
     let ignored = json!({"saw": "ignored", "tip": "d", "reason": "paths-ignored"});
-    store.append("p", None, saw(ignored)).await.unwrap();
-    store
-        .append(
-            "p",
-            None,
-            saw(json!({"saw": "unreachable", "why": "no route"})),
-        )
-        .await
-        .unwrap();
+    keep(&store, "p", "", saw(ignored)).await;
+    keep(
+        &store,
+        "p",
+        "",
+        saw(json!({"saw": "unreachable", "why": "no route"})),
+    )
+    .await;
     assert_eq!(tip().await.as_deref(), Some("d"));
 
     let sighting = store.last_sighting("p").await.unwrap();
@@ -611,8 +598,7 @@ async fn the_last_tip_is_the_latest_one_seen_or_made() {
             why: "no route".into()
         })
     );
-    let own = store.delivered_commits("p").await.unwrap();
-    assert_eq!(own, BTreeSet::from([Oid("c".into())]));
+    assert_eq!(own().await, made);
 }
 
 #[tokio::test]
@@ -625,7 +611,7 @@ async fn a_report_stands_in_for_the_same_tree_and_suite_only_if_it_is_complete()
         tested("t1", "s1", Some("setup failed"), 3.0),
         tested("t2", "s1", Some("setup failed"), 4.0),
     ] {
-        store.append("p", Some(&run("r")), fact).await.unwrap();
+        keep(&store, "p", "r", fact).await;
     }
     let seconds = async |project: &str, tree: &str, suite: &str| {
         let tree = Oid(tree.into());
@@ -650,18 +636,9 @@ async fn spending_counts_answers_and_failures_that_cost_something() {
     let truncated = json!({"Err": {"kind": "unavailable", "code": "llm.truncated", "message": "",
         "usage": {"input_tokens": 10, "output_tokens": 3, "usd_micros": 500_000}}});
     let free = json!({"Err": {"kind": "budget", "code": "llm.budget", "message": ""}});
-    let first = store
-        .append("p", Some(&run("r")), answered(good))
-        .await
-        .unwrap();
-    let second = store
-        .append("q", Some(&run("s")), answered(truncated))
-        .await
-        .unwrap();
-    store
-        .append("p", Some(&run("r")), answered(free))
-        .await
-        .unwrap();
+    let first = keep(&store, "p", "r", answered(good)).await;
+    let second = keep(&store, "q", "s", answered(truncated)).await;
+    keep(&store, "p", "r", answered(free)).await;
 
     let spent = store.spent_since(first.at).await.unwrap();
     assert_eq!(
@@ -688,7 +665,7 @@ async fn won_by_a(store: &Store, name: &str) {
         closed("fixed"),
     ];
     for fact in facts {
-        store.append("p", Some(&r), fact).await.unwrap();
+        keep(store, "p", &r.0, fact).await;
     }
 }
 
@@ -698,14 +675,8 @@ async fn history_tells_what_became_of_each_strategy_in_this_project() {
     let store = Store::open(&d.log).unwrap();
     won_by_a(&store, "r1").await;
     won_by_a(&store, "r2").await;
-    store
-        .append("p", Some(&run("r3")), change_seen("h"))
-        .await
-        .unwrap();
-    store
-        .append("q", Some(&run("r4")), change_seen("h"))
-        .await
-        .unwrap();
+    keep(&store, "p", "r3", change_seen("h")).await;
+    keep(&store, "q", "r4", change_seen("h")).await;
     let history = store.history("p").await.unwrap();
     for (figure, value) in [
         ("strategy/minimal-fix/tried", 2.0),
@@ -728,17 +699,11 @@ async fn the_derived_tables_can_be_made_anew_from_the_events_alone() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
     won_by_a(&store, "r1").await;
-    store
-        .append("p", Some(&run("r1")), tested("t", "s", None, 1.0))
-        .await
-        .unwrap();
+    keep(&store, "p", "r1", tested("t", "s", None, 1.0)).await;
     let truncated = json!({"type": "model-answered", "variant": "A", "call": 1, "answer": {"Err":
         {"kind": "unavailable", "code": "x", "message": "",
          "usage": {"input_tokens": 10, "output_tokens": 3, "usd_micros": 5}}}});
-    store
-        .append("p", Some(&run("r1")), fact(truncated))
-        .await
-        .unwrap();
+    keep(&store, "p", "r1", fact(truncated)).await;
     let tables = ["runs", "tips", "own_commits", "tested", "spending", "heats"];
     let kept: Vec<String> = tables.iter().map(|table| dump(&d.log, table)).collect();
     assert!(kept.iter().all(|rows| !rows.is_empty()), "{kept:?}");
@@ -778,10 +743,7 @@ async fn a_backup_of_a_log_in_use_is_a_log() {
         let store = store.clone();
         async move {
             for n in 0..300 {
-                store
-                    .append("p", None, failed(&n.to_string()))
-                    .await
-                    .unwrap();
+                keep(&store, "p", "", failed(&n.to_string())).await;
             }
         }
     });
@@ -810,14 +772,14 @@ async fn a_backup_of_a_log_in_use_is_a_log() {
         restored.history("p").await.unwrap(),
         store.history("p").await.unwrap()
     );
-    restored.append("p", None, failed("goes on")).await.unwrap();
+    keep(&restored, "p", "", failed("goes on")).await;
 }
 
 #[tokio::test]
 async fn whoever_waits_is_woken_by_this_process_and_by_another() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
-    store.append("p", None, failed("1")).await.unwrap();
+    keep(&store, "p", "", failed("1")).await;
     assert_eq!(store.wait_beyond(0).await.unwrap(), 1);
     let reader = Store::open_read_only(&d.log).unwrap();
     let here = tokio::spawn({
@@ -825,6 +787,26 @@ async fn whoever_waits_is_woken_by_this_process_and_by_another() {
         async move { store.wait_beyond(1).await.unwrap() }
     });
     let there = tokio::spawn(async move { reader.wait_beyond(1).await.unwrap() });
-    store.append("p", None, failed("2")).await.unwrap();
+    keep(&store, "p", "", failed("2")).await;
     assert_eq!((here.await.unwrap(), there.await.unwrap()), (2, 2));
+}
+
+fn prepared(onto: &str, commit: &str) -> Fact {
+    let merge =
+        json!({"branch": "main", "onto": onto, "commit": commit, "tree": "t", "tested": "twice"});
+    fact(json!({"type": "merge-prepared", "merge": merge}))
+}
+
+#[tokio::test]
+async fn what_others_pushed_before_a_merge_is_still_to_be_looked_at() {
+    for (onto, expected) in [("head", "merge"), ("pushed-meanwhile", "head")] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("events.sqlite")).unwrap();
+        let adopted = json!({"type": "watched", "sighting": {"saw": "adopted", "tip": "head"}});
+        keep(&store, "app", "", fact(adopted)).await;
+        keep(&store, "app", "run", prepared(onto, "merge")).await;
+        keep(&store, "app", "run", merged("merge")).await;
+        let tip = store.last_tip("app").await.unwrap().unwrap();
+        assert_eq!(tip.0, expected);
+    }
 }

@@ -23,7 +23,7 @@ use crate::rules::compare;
 use crate::rules::run::{Run, usage_of};
 
 use super::resolve;
-use crate::stages::{Cx, StageError, failed, test};
+use crate::stages::{Cx, StageError, failed, suite};
 
 /// One variant's desk for one heat.
 pub struct Desk {
@@ -230,7 +230,7 @@ impl Desk {
             Err(error) => return Err(self.host_failed(error)),
         };
         let name = format!("{}-{}-probe-{probe}", self.run.id, self.variant);
-        let report = test::suite(&self.cx, &tree, None, &name)
+        let report = suite::run(&self.cx, &tree, None, &name)
             .await
             .map_err(|e| self.host_failed(e))?;
         let (Some(triage), Some(opening)) = (&self.run.triage, &self.run.opening) else {

@@ -120,6 +120,38 @@ async fn line_ends_and_bytes_of_the_rest_stay_as_they_are() {
 }
 
 #[tokio::test]
+async fn how_closely_the_least_exact_edit_matched_is_told() {
+    let origin = Origin::with(&[
+        ("a", "def f():\n    if x:  \n        return 1\n"),
+        ("b", "one\n"),
+    ]);
+    let (mirror, tree) = origin.fetched().await;
+    let exact = replace("b", "one", "1");
+    let cases = [
+        (
+            replace("a", "    if x:\n", "    if y:\n"),
+            Applied::Whitespace,
+        ),
+        (replace("a", "return 1\n", "return 2\n"), Applied::Indent),
+        (
+            replace(
+                "a",
+                "def f():\n...\n        return 1\n",
+                "def f():\n...\n        return 2\n",
+            ),
+            Applied::Elided,
+        ),
+    ];
+    for (edit, applied) in cases {
+        let done = mirror
+            .apply(&tree, &patch([edit, exact.clone()]))
+            .await
+            .unwrap();
+        assert_eq!(done.applied, applied);
+    }
+}
+
+#[tokio::test]
 async fn a_diff_that_differs_in_blanks_only_is_told_apart() {
     let origin = Origin::with(&[("a", "if x:\n\treturn  1\nend\n")]);
     let (mirror, tree) = origin.fetched().await;
@@ -158,6 +190,36 @@ async fn a_diff_may_be_sloppy_about_all_but_the_lines() {
 }
 
 #[tokio::test]
+async fn a_hunk_without_lines_after_it_goes_where_its_lines_stand_if_that_is_one_place() {
+    let origin = Origin::with(&[(
+        "a",
+        "def f():\n    return 1\n\ndef g():\n    return 1\n\nend\n",
+    )]);
+    let (mirror, tree) = origin.fetched().await;
+    let hunk = |before: &str| {
+        diff(&format!(
+            "--- a/a\n+++ b/a\n@@ -1,2 +1,2 @@\n{before}-    return 1\n+    return 2\n"
+        ))
+    };
+    let done = mirror.apply(&tree, &hunk(" def g():\n")).await.unwrap();
+    assert_eq!(
+        text(&mirror, &done.tree, "a"),
+        "def f():\n    return 1\n\ndef g():\n    return 2\n\nend\n"
+    );
+    assert_eq!(done.applied, Applied::Exact);
+    let error = mirror.apply(&tree, &hunk("")).await.unwrap_err();
+    assert!(
+        matches!(error, PatchError::NoMatch { .. }),
+        "two places are one too many: {error}"
+    );
+    let nowhere = diff("--- a/a\n+++ b/a\n@@ -3,0 +4 @@\n+x\n");
+    assert!(matches!(
+        mirror.apply(&tree, &nowhere).await,
+        Err(PatchError::NoMatch { .. })
+    ));
+}
+
+#[tokio::test]
 async fn a_diff_creates_deletes_and_moves() {
     let origin = hostile();
     let (mirror, tree) = origin.fetched().await;
@@ -176,11 +238,11 @@ async fn what_does_not_fit_says_where() {
     let cases = [
         (
             patch([replace("src/a.py", "four", "4")]),
-            "src/a.py: the text to search for is not in the file",
+            "src/a.py: the search text stands nowhere, nor anything like it",
         ),
         (
-            patch([replace("src/a.py", "t", "4")]),
-            "src/a.py: the text to search for stands 2 times in the file; give more of its surroundings",
+            patch([write("d", "x\nx\n"), replace("d", "x", "y")]),
+            "d: the search text stands 2 times, at lines 1, 2; add lines to make it unique",
         ),
         (
             patch([replace("none", "a", "b")]),

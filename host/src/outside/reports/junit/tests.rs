@@ -365,3 +365,52 @@ fn reports_of_several_files_are_one_run() {
     assert_eq!(outcomes(&tests), [("c::m", Passed), ("c::n", Failed)]);
     assert_eq!(tests.failures.len(), 1);
 }
+
+/// A fixed sequence of numbers that look random enough to break things.
+fn mangled(sample: &str, round: usize) -> Vec<u8> {
+    let mut bytes = sample.as_bytes().to_vec();
+    let mut state = round as u64 + 1;
+    for _ in 0..=round % 8 {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        let at = (state >> 33) as usize % bytes.len();
+        match state >> 62 {
+            0 => bytes.truncate(at.max(1)),
+            1 => bytes[at] = (state >> 20) as u8,
+            2 => drop(bytes.remove(at)),
+            _ => bytes.insert(at, b"<>&\"'/;]"[(state >> 40) as usize % 8]),
+        }
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+#[test]
+fn mangled_reports_are_read_or_refused_and_never_worse() {
+    let samples = [
+        include_str!("../samples/pytest.xml"),
+        include_str!("../samples/nextest.xml"),
+        include_str!("../samples/node20.xml"),
+    ];
+    let mut refused = 0;
+    for round in 0..3000 {
+        let report = mangled(samples[round % samples.len()], round);
+        match junit(&report, &Scrub::default()) {
+            Ok(tests) => assert!(
+                tests
+                    .failures
+                    .iter()
+                    .all(|f| tests.outcomes.contains_key(&f.id))
+            ),
+            Err(_) => refused += 1,
+        }
+        let text = mangled(include_str!("../samples/libtest.txt"), round);
+        let tests = super::super::libtest(&String::from_utf8_lossy(&text), &Scrub::default());
+        assert!(tests.outcomes.len() <= 12);
+    }
+    assert!(
+        (500..3000).contains(&refused),
+        "{refused} of 3000 were refused"
+    );
+}

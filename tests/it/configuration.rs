@@ -1,0 +1,106 @@
+//! The example configuration: parsed, complete, and true to the defaults.
+//!
+//! Touches: files.
+//! Change here: with `host/src/config.rs`.
+
+use std::path::Path;
+
+use changebus::config::{Config, Policy, default_variants};
+
+fn example() -> (String, Config) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../changebus.example.toml");
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let config = Config::parse(&text, &path).unwrap_or_else(|e| panic!("{e}"));
+    (text, config)
+}
+
+#[test]
+fn the_example_shows_the_defaults() {
+    let (_, example) = example();
+    let defaults = Config::default();
+    assert_eq!(example.host, defaults.host);
+    assert_eq!(example.bus, defaults.bus);
+    assert_eq!(example.watch, defaults.watch);
+    assert_eq!(example.claude, defaults.claude);
+    let project = &example.projects["billing"];
+    assert_eq!(project.variants, default_variants());
+    let shown = Policy {
+        scorer_config: project.policy.scorer_config.clone(),
+        protected_paths: project.policy.protected_paths.clone(),
+        ..Policy::default()
+    };
+    assert_eq!(project.policy, shown);
+}
+
+#[test]
+fn the_example_names_every_key() {
+    let (text, example) = example();
+    let value = serde_json::to_value(&example).expect("a configuration can be written");
+    let mut missing = vec![];
+    for table in ["host", "bus", "watch", "claude"] {
+        let keys = value[table].as_object().expect("a table");
+        missing.extend(
+            keys.keys()
+                .filter(|k| {
+                    !text.contains(&format!("{k} =")) && !text.contains(&format!("[{table}.{k}"))
+                })
+                .cloned(),
+        );
+    }
+    for keys in [
+        &value["projects"]["billing"],
+        &value["projects"]["billing"]["policy"],
+    ] {
+        let keys = keys.as_object().expect("a table");
+        missing.extend(
+            keys.keys()
+                .filter(|k| {
+                    !text.contains(&format!("{k} =")) && !text.contains(&format!("billing.{k}]"))
+                })
+                .cloned(),
+        );
+    }
+    assert!(
+        missing.is_empty(),
+        "changebus.example.toml does not show {missing:?}"
+    );
+}
+
+/// Each of these is refused with a message that names the place and what to do.
+#[test]
+fn a_bad_configuration_is_refused_by_name() {
+    let project = "[projects.app]\nrepo = \"x\"\ntest = \"true\"\n";
+    let cases = [
+        ("[host]\nstat = \"/x\"\n".to_owned(), "stat"),
+        ("[host]\ntrials_at_once = 0\n".into(), "host.trials_at_once"),
+        (
+            project.replace("projects.app", "projects.App"),
+            "projects.App",
+        ),
+        (project.replace("\"true\"", "\" \""), "projects.app.test"),
+        (
+            format!("{project}[projects.app.policy]\nmerge_threshold = 101.0\n"),
+            "policy.merge_threshold",
+        ),
+        (
+            format!("{project}ignore_paths = [\"a[\"]\n"),
+            "ignore_paths",
+        ),
+        (
+            format!(
+                "{project}[[projects.app.variants]]\nname = \"A\"\nstrategy = \"x\"\n[[projects.app.variants]]\nname = \"A\"\nstrategy = \"y\"\n"
+            ),
+            "variants",
+        ),
+        ("[projects.app]\nrepo = \"x\"\n".into(), "test"),
+    ];
+    for (text, named) in cases {
+        let refused = Config::parse(&text, Path::new("the-file.toml"))
+            .expect_err(&text)
+            .to_string();
+        assert!(
+            refused.contains("the-file.toml") && refused.contains(named),
+            "{named}: {refused}"
+        );
+    }
+}
