@@ -1,6 +1,6 @@
 //! The command line's verbs, one file each, and what they share: configuration, the house, exit codes.
 //!
-//! Touches: files, clock.
+//! Touches: files, processes, clock.
 //! Change here: when every command needs something new.
 
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 use crate::config::Config;
 use crate::outside::claude::Claude;
 use crate::outside::lease::Leases;
+use crate::outside::process;
 use crate::outside::store::Store;
 use crate::outside::wasm::{Limits, Plugins};
 use crate::outside::workspace::Workspace;
@@ -118,9 +119,15 @@ pub async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
     }))
 }
 
-/// The house for a process that works: takes the state directory's lock and clears what a crash left behind.
+/// The house for a process that works: takes the state directory's lock and clears what a crash left
+/// behind. Processes first: a test that still writes would keep its workspace from being removed.
 pub async fn working_house(config: Config) -> anyhow::Result<Arc<House>> {
     let store = Store::open(&database(&config))?;
+    let orphans = process::end_orphans(&config.host.state)
+        .with_context(|| format!("ending what was left in {}", config.host.state.display()))?;
+    if orphans > 0 {
+        tracing::info!(orphans, "ended processes a crash had left");
+    }
     let workspaces = config.host.state.join("workspaces");
     let left = Workspace::sweep(&workspaces)
         .with_context(|| format!("clearing {}", workspaces.display()))?;

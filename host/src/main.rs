@@ -51,6 +51,7 @@ enum Command {
 }
 
 fn main() -> std::process::ExitCode {
+    changebus::failpoint::arm();
     let cli = Cli::parse();
     log_to_stderr(&cli);
     let runtime = match tokio::runtime::Builder::new_multi_thread()

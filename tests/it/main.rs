@@ -2,6 +2,9 @@
 
 mod bundled;
 mod claude;
+mod commands;
 mod configuration;
+mod orders;
 mod plugins;
+mod recovery;
 mod tidy;

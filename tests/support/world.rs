@@ -26,6 +26,7 @@ pub struct World {
     policy: String,
     variants: String,
     interval_seconds: u64,
+    test: String,
     extra: String,
 }
 
@@ -42,8 +43,11 @@ impl World {
             policy: String::new(),
             variants: String::new(),
             interval_seconds: 1,
+            test: "python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT"
+                .to_owned(),
             extra: String::new(),
         };
+        world.share_compiled_plugins();
         world.git_in(
             world.path(),
             &[
@@ -69,6 +73,19 @@ impl World {
 
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// Compiling the plugins takes longer than a story, and comes to the same code in every world.
+    fn share_compiled_plugins(&self) {
+        let shared = target().join("plugin-cache");
+        std::fs::create_dir_all(&shared).expect("a directory in target can be made");
+        std::fs::create_dir_all(self.state()).expect("the state directory can be made");
+        std::os::unix::fs::symlink(shared, self.state().join("cache"))
+            .expect("a link can be made in the state directory");
     }
 
     pub fn origin(&self) -> PathBuf {
@@ -99,6 +116,12 @@ impl World {
     /// Further TOML lines of `[projects.app]`.
     pub fn project(&mut self, lines: &str) -> &mut World {
         self.extra = lines.to_owned();
+        self
+    }
+
+    /// Another test command than pytest.
+    pub fn test(&mut self, command: &str) -> &mut World {
+        self.test = command.to_owned();
         self
     }
 
@@ -155,15 +178,16 @@ impl World {
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
-             [projects.app]\nrepo = {}\ntest = \"python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT\"\n\
+             [projects.app]\nrepo = {}\ntest = {}\n\
              env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
-            toml(&self.path().join("state")),
+            toml(&self.state()),
             toml(&crate::guests::plugin_dir()),
             toml(&crate::guests::guest_dir()),
             self.interval_seconds,
             self.model.base_url(),
             toml(&self.path().join("key")),
             toml(&self.origin()),
+            toml::Value::String(self.test.clone()),
             toml(&python_packages(&[PYTEST])),
             self.extra,
             self.policy,
@@ -220,10 +244,39 @@ impl World {
         Daemon(child.expect("changebus can be started"))
     }
 
+    pub fn database(&self) -> PathBuf {
+        self.state().join("events.sqlite")
+    }
+
+    /// Living processes that name this world's directory in their arguments, environment or working
+    /// directory, one line each. This process is not among them.
+    pub fn processes(&self) -> Vec<String> {
+        let own = std::process::id().to_string();
+        let entries = std::fs::read_dir("/proc").expect("the stories run where there is a /proc");
+        let pids = entries
+            .flatten()
+            .map(|e| e.file_name().to_string_lossy().into_owned())
+            .filter(|name| name.bytes().all(|b| b.is_ascii_digit()) && *name != own);
+        pids.filter_map(|pid| self.process(&pid)).collect()
+    }
+
+    fn process(&self, pid: &str) -> Option<String> {
+        let here = self.path().to_str().expect("temporary paths are text");
+        let text = |name: &str| {
+            let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).replace('\0', " ")
+        };
+        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+        let (arguments, environment) = (text("cmdline"), text("environ"));
+        let ours = arguments.contains(here)
+            || environment.contains(here)
+            || cwd.to_string_lossy().contains(here);
+        ours.then(|| format!("{pid} {arguments} in {}", cwd.display()))
+    }
+
     /// Every event of the log so far, oldest first.
     pub async fn events(&self) -> Vec<Event> {
-        let path = self.path().join("state/events.sqlite");
-        let Ok(store) = changebus::outside::store::Store::open_read_only(&path) else {
+        let Ok(store) = changebus::outside::store::Store::open_read_only(&self.database()) else {
             return vec![];
         };
         store
@@ -262,12 +315,20 @@ impl Daemon {
             if let Some(status) = self.0.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(
-                started.elapsed() < PATIENCE,
-                "the daemon did not reach its failpoint"
-            );
+            assert!(started.elapsed() < PATIENCE, "the daemon did not end");
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// SIGTERM, as a service manager sends it; how it ended.
+    pub fn stop(&mut self) -> std::process::ExitStatus {
+        let pid = i32::try_from(self.0.id()).expect("process ids are small");
+        let sent = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid),
+            nix::sys::signal::Signal::SIGTERM,
+        );
+        sent.expect("the daemon still runs");
+        self.wait()
     }
 
     /// SIGKILL, as `kill -9` does.

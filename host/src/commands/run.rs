@@ -24,6 +24,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     for problem in house.plugins.problems() {
         tracing::warn!(path = %problem.path.display(), "plugin not loaded: {}", problem.why);
     }
+    // Before the first test is started: from then on, being asked to stop includes ending it.
+    let mut terminate = signal(SignalKind::terminate())?;
     let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));
     let count = house.settings.projects.len() as u32;
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
@@ -42,7 +44,6 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         interval_seconds = interval.as_secs(),
         "watching"
     );
-    let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => tracing::info!("stopping on SIGTERM"),
         _ = tokio::signal::ctrl_c() => tracing::info!("stopping on SIGINT"),

@@ -129,6 +129,51 @@ impl Program {
     }
 }
 
+/// Kills what a dead process left running of jobs that were started at or below `dir`; how many it found.
+/// Whoever calls must be the only one alive that starts jobs there.
+pub fn end_orphans(dir: &Path) -> io::Result<usize> {
+    let place = std::path::absolute(dir)?;
+    let mut found = BTreeSet::new();
+    for _ in 0..SWEEPS {
+        let orphans: Vec<Pid> = processes()
+            .into_keys()
+            .filter(|pid| {
+                *pid != Pid::this()
+                    && mark_of(*pid).is_some_and(|mark| started_below(&mark, &place))
+            })
+            .collect();
+        if orphans.is_empty() {
+            break;
+        }
+        for orphan in orphans {
+            // No such process: it went by itself.
+            let _ = kill(orphan, Signal::SIGKILL);
+            found.insert(orphan);
+        }
+    }
+    Ok(found.len())
+}
+
+/// Unique, and says where the job was started, so that its orphans can be told from those of others.
+fn mark(cwd: &Path) -> io::Result<String> {
+    let place = std::path::absolute(cwd)?;
+    Ok(format!("{}@{}", uuid::Uuid::now_v7(), place.display()))
+}
+
+fn started_below(mark: &str, place: &Path) -> bool {
+    mark.split_once('@')
+        .is_some_and(|(_, cwd)| Path::new(cwd).starts_with(place))
+}
+
+/// The mark in a process's environment, if it bears one.
+fn mark_of(pid: Pid) -> Option<String> {
+    let environ = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mark = environ
+        .split(|b| *b == 0)
+        .find_map(|entry| entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"="))?;
+    Some(String::from_utf8_lossy(mark).into_owned())
+}
+
 struct Job {
     child: Child,
     group: Group,
@@ -138,7 +183,7 @@ struct Job {
 
 impl Job {
     fn start(spec: &Spec) -> io::Result<Job> {
-        let mark = uuid::Uuid::now_v7().to_string();
+        let mark = mark(&spec.cwd)?;
         let (output, out_end) = Capture::open(spec.output_bytes)?;
         let (errors, err_end) = match spec.streams {
             Streams::Together => (None, out_end.try_clone()?),
@@ -331,7 +376,7 @@ impl Group {
             process.started >= self.since
                 && (descendants.contains(&pid)
                     || self.known.get(&pid) == Some(&process.started)
-                    || self.marked(pid)
+                    || mark_of(pid).as_ref() == Some(&self.mark)
                     || self.holds_pipe(pid))
         };
         processes
@@ -339,15 +384,6 @@ impl Group {
             .filter(|(pid, p)| **pid != Pid::this() && ours(**pid, p))
             .map(|(pid, _)| *pid)
             .collect()
-    }
-
-    fn marked(&self, pid: Pid) -> bool {
-        let wanted = format!("{MARK}={}", self.mark);
-        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-            environ
-                .split(|b| *b == 0)
-                .any(|entry| entry == wanted.as_bytes())
-        })
     }
 
     /// Only write ends count: a program another thread is about to start briefly holds our read ends.
@@ -728,6 +764,25 @@ mod tests {
         run.abort();
         assert!(run.await.unwrap_err().is_cancelled());
         assert!(goes(&said()).await);
+    }
+
+    #[tokio::test]
+    async fn orphans_of_a_dead_process_are_told_from_those_of_others_by_where_they_started() {
+        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let orphan = |dir: &Path| {
+            let mark = mark(&dir.join("workspaces/one")).unwrap();
+            std::process::Command::new("sleep")
+                .arg("300")
+                .env(MARK, mark)
+                .spawn()
+                .unwrap()
+        };
+        let (mut one, mut other) = (orphan(ours.path()), orphan(theirs.path()));
+        assert_eq!(end_orphans(ours.path()).unwrap(), 1);
+        assert!(!one.wait().unwrap().success());
+        assert!(other.try_wait().unwrap().is_none(), "it was not ours");
+        other.kill().unwrap();
+        other.wait().unwrap();
     }
 
     #[tokio::test]

@@ -163,7 +163,7 @@ pub async fn push(
     if tip != merge.onto {
         return Ok(vec![Fact::MergeOvertaken { tip }]);
     }
-    failpoint::reach("before-push");
+    failpoint::reach("before-merge-push");
     let mode = if cx.update_checkout {
         PushMode::UpdateCheckedOut
     } else {
@@ -173,7 +173,7 @@ pub async fn push(
         .mirror
         .push_merge(approval, &lease, merge, mode, PUSH_TIMEOUT)
         .await;
-    failpoint::reach("after-push");
+    failpoint::reach("after-merge-push");
     match pushed.map_err(|e| failed("pushing the merge", &e))? {
         Pushed::Done => Ok(vec![Fact::Delivered { delivery: merged() }]),
         Pushed::Moved => Ok(vec![Fact::MergeOvertaken { tip }]),
