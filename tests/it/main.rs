@@ -1,4 +1,5 @@
 //! ChangeBus seen from outside, in one binary.
 
+mod cheats;
 mod claude;
 mod plugins;
