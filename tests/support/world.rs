@@ -44,6 +44,7 @@ impl World {
             interval_seconds: 1,
             extra: String::new(),
         };
+        world.share_compiled_plugins();
         world.git_in(
             world.path(),
             &[
@@ -69,6 +70,19 @@ impl World {
 
     pub fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.path().join("state")
+    }
+
+    /// Compiling the plugins takes longer than a story, and comes to the same code in every world.
+    fn share_compiled_plugins(&self) {
+        let shared = target().join("plugin-cache");
+        std::fs::create_dir_all(&shared).expect("a directory in target can be made");
+        std::fs::create_dir_all(self.state()).expect("the state directory can be made");
+        std::os::unix::fs::symlink(shared, self.state().join("cache"))
+            .expect("a link can be made in the state directory");
     }
 
     pub fn origin(&self) -> PathBuf {
@@ -155,9 +169,9 @@ impl World {
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
-             [projects.app]\nrepo = {}\ntest = \"python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT\"\n\
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = \"python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT\"\n\
              env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
-            toml(&self.path().join("state")),
+            toml(&self.state()),
             toml(&bundled_plugins()),
             toml(&crate::guests::guest_dir()),
             self.interval_seconds,
@@ -222,7 +236,7 @@ impl World {
 
     /// Every event of the log so far, oldest first.
     pub async fn events(&self) -> Vec<Event> {
-        let path = self.path().join("state/events.sqlite");
+        let path = self.state().join("events.sqlite");
         let Ok(store) = changebus::outside::store::Store::open_read_only(&path) else {
             return vec![];
         };
