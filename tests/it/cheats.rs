@@ -185,7 +185,7 @@ async fn a_source_that_ends_the_run_early_is_believed_nothing() {
         ),
         (
             "import sys\nsys.exit(0)\n",
-            "the trial cannot be taken at its word",
+            "1 of 1 failing tests still do not pass",
         ),
         (
             "import atexit, os\natexit.register(os._exit, 0)\n",
@@ -341,6 +341,8 @@ async fn a_patch_that_holds_a_secret_goes_to_a_human_and_nobody_repeats_the_secr
     )]))
     .await;
     assert_eq!(story["status"], "human");
+    // The model's words reach its strategy without the key, and the mark in its place must not be merged either.
+    assert_said(&story, "holds the mark of a secret");
     assert_said(&story, "holds what looks like a secret");
     assert!(!story.to_string().contains(&key), "{story:#}");
 }
