@@ -3,3 +3,5 @@
 mod cheats;
 mod claude;
 mod plugins;
+mod tournament;
+mod watching;

@@ -27,6 +27,7 @@ pub struct World {
     variants: String,
     interval_seconds: u64,
     extra: String,
+    claude: String,
 }
 
 impl World {
@@ -43,6 +44,7 @@ impl World {
             variants: String::new(),
             interval_seconds: 1,
             extra: String::new(),
+            claude: String::new(),
         };
         world.share_compiled_plugins();
         world.git_in(
@@ -116,6 +118,12 @@ impl World {
         self
     }
 
+    /// Further TOML lines of `[claude]`.
+    pub fn claude(&mut self, lines: &str) -> &mut World {
+        self.claude = lines.to_owned();
+        self
+    }
+
     /// Writes these files in the clone, commits and pushes them; `None` deletes. The commit's id.
     pub fn push(&self, message: &str, files: &[(&str, Option<&str>)]) -> String {
         self.commit(message, files);
@@ -168,7 +176,7 @@ impl World {
             .expect("the key can be written");
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
-             [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
+             [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
              [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = \"python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT\"\n\
              env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
@@ -177,6 +185,7 @@ impl World {
             self.interval_seconds,
             self.model.base_url(),
             toml(&self.path().join("key")),
+            self.claude,
             toml(&self.origin()),
             toml(&python_packages(&[PYTEST])),
             self.extra,
