@@ -101,7 +101,7 @@ pub async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
     let secrets = key
         .iter()
         .map(|k| k.expose_secret().to_owned())
-        .chain(other_secrets());
+        .chain(other_secrets(&config));
     let redactor = Redactor::new(secrets);
     let claude = Claude::new(&config.claude, key)?;
     Ok(Arc::new(House {
@@ -155,10 +155,13 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Values of environment variables whose names say that they are secret: test output may print them.
-fn other_secrets() -> impl Iterator<Item = String> {
+/// Values of environment variables whose names say that they are secret, of this process and of the tests: test
+/// output may print them.
+fn other_secrets(config: &Config) -> impl Iterator<Item = String> {
     const TELLING: [&str; 5] = ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL"];
+    let of_projects = config.projects.values().flat_map(|p| p.env.clone());
     std::env::vars()
+        .chain(of_projects)
         .filter(|(name, _)| TELLING.iter().any(|t| name.contains(t)))
         .map(|(_, value)| value)
 }

@@ -1,6 +1,7 @@
 //! ChangeBus seen from outside, in one binary.
 
 mod bundled;
+mod cheats;
 mod claude;
 mod commands;
 mod configuration;
@@ -8,3 +9,5 @@ mod orders;
 mod plugins;
 mod recovery;
 mod tidy;
+mod tournament;
+mod watching;

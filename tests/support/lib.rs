@@ -3,4 +3,5 @@
 pub mod cases;
 pub mod guests;
 pub mod python;
+pub mod shop;
 pub mod world;

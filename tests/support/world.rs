@@ -28,6 +28,7 @@ pub struct World {
     interval_seconds: u64,
     test: String,
     extra: String,
+    claude: String,
 }
 
 impl World {
@@ -46,6 +47,7 @@ impl World {
             test: "python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT"
                 .to_owned(),
             extra: String::new(),
+            claude: String::new(),
         };
         world.share_compiled_plugins();
         world.git_in(
@@ -92,7 +94,7 @@ impl World {
         self.path().join("origin.git")
     }
 
-    pub fn clone(&self) -> PathBuf {
+    pub fn checkout(&self) -> PathBuf {
         self.path().join("clone")
     }
 
@@ -125,6 +127,12 @@ impl World {
         self
     }
 
+    /// Further TOML lines of `[claude]`.
+    pub fn claude(&mut self, lines: &str) -> &mut World {
+        self.claude = lines.to_owned();
+        self
+    }
+
     /// Writes these files in the clone, commits and pushes them; `None` deletes. The commit's id.
     pub fn push(&self, message: &str, files: &[(&str, Option<&str>)]) -> String {
         self.commit(message, files);
@@ -134,7 +142,7 @@ impl World {
 
     pub fn commit(&self, message: &str, files: &[(&str, Option<&str>)]) {
         for (path, text) in files {
-            let path = self.clone().join(path);
+            let path = self.checkout().join(path);
             match text {
                 Some(text) => {
                     std::fs::create_dir_all(path.parent().expect("a file has a directory"))
@@ -150,7 +158,7 @@ impl World {
 
     /// Git in the clone; its trimmed output.
     pub fn git(&self, args: &[&str]) -> String {
-        self.git_in(&self.clone(), args)
+        self.git_in(&self.checkout(), args)
     }
 
     pub fn git_in(&self, dir: &Path, args: &[&str]) -> String {
@@ -177,8 +185,8 @@ impl World {
             .expect("the key can be written");
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
-             [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
-             [projects.app]\nrepo = {}\ntest = {}\n\
+             [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\n\
              env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
             toml(&crate::guests::plugin_dir()),
@@ -186,6 +194,7 @@ impl World {
             self.interval_seconds,
             self.model.base_url(),
             toml(&self.path().join("key")),
+            self.claude,
             toml(&self.origin()),
             toml::Value::String(self.test.clone()),
             toml(&python_packages(&[PYTEST])),

@@ -60,7 +60,7 @@ pub struct Args {
     json: bool,
 }
 
-pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
+pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     let repo = std::fs::canonicalize(&args.repo)
         .with_context(|| format!("{}: no such repository", args.repo.display()))?;
     let checkout = git::checkout(&repo)
@@ -75,6 +75,8 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         project.branch = branch;
     }
     project.repo = repo.display().to_string();
+    // With what the flags say, so that secrets among them are known as such.
+    config.projects.insert(name.clone(), project.clone());
     let house = working_house(config).await?;
     let project = Arc::new(project);
     let change = change(&house, &name, &project, &args).await?;

@@ -32,7 +32,7 @@ pub async fn candidate(
     let applied = match cx.mirror.apply(head, &proposal.patch).await {
         Ok(applied) => applied,
         Err(PatchError::Git(error)) => return Err(failed("applying a patch", &error)),
-        Err(refused) => return Ok(Err(refused.to_string())),
+        Err(refused) => return Ok(Err(cx.house.redactor.clean(&refused.to_string()))),
     };
     if applied.tree == *head {
         return Ok(Err("the patch changes nothing".into()));
@@ -41,14 +41,19 @@ pub async fn candidate(
         .mirror
         .patch(head, &applied.tree)
         .map_err(|e| failed("making the diff", &e))?;
-    let (objections, security) = gates::of_patch(&changes, &patch, &cx.classes);
+    let (mut objections, security) = gates::of_patch(&changes, &patch, &cx.classes);
+    let clean = |text: &str| cx.house.redactor.clean(text);
+    // They quote the very lines they object to.
+    for objection in &mut objections {
+        objection.because = clean(&objection.because);
+    }
     let patch = if patch.len() > PATCH_KEPT {
         String::new()
     } else {
-        cx.house.redactor.clean(&patch)
+        clean(&patch)
     };
     Ok(Ok(Candidate {
-        rationale: cx.house.redactor.clean(&proposal.rationale),
+        rationale: clean(&proposal.rationale),
         self_confidence: proposal.confidence,
         trial_tree: with_the_heads_judge(cx, run, &applied.tree)?,
         tree: applied.tree,
@@ -57,9 +62,13 @@ pub async fn candidate(
         paths: changes.into_iter().map(|c| c.path).collect(),
         applied: applied.applied,
         objections,
-        security,
+        security: security.iter().map(|s| clean(s)).collect(),
         seconds,
-        notes: proposal.notes,
+        notes: proposal
+            .notes
+            .iter()
+            .map(|(name, note)| (clean(name), clean(note)))
+            .collect(),
     }))
 }
 
