@@ -1,5 +1,6 @@
 //! ChangeBus seen from outside, in one binary.
 
+mod cases;
 mod claude;
 mod configuration;
 mod plugins;
