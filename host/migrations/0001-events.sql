@@ -14,6 +14,7 @@ CREATE TABLE events (
   UNIQUE (run, version)
 ) STRICT;
 CREATE INDEX events_by_type ON events (project, type, seq);
+CREATE INDEX events_by_time ON events (type, at);
 
 CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;
@@ -53,6 +54,7 @@ CREATE INDEX tips_by_project ON tips (project, seq);
 CREATE TABLE own_commits (
   project TEXT NOT NULL,
   oid     TEXT NOT NULL,
+  onto    TEXT,                    -- the tip it was made on, where that is known
   PRIMARY KEY (project, oid)
 ) STRICT, WITHOUT ROWID;
 

@@ -14,7 +14,7 @@ use crate::event::{Change, Event, Fact, Role, RunId, RunStatus};
 use crate::failpoint;
 use crate::outside::store::{Store, StoreError};
 use crate::rules::paths::PathClasses;
-use crate::rules::run::{Next, NotAllowed, Run};
+use crate::rules::run::{Next, NotAllowed, Run, Terms};
 use crate::stages::{self, Cx, House, Note, Recorder, StageError};
 
 /// What can stop a run from being driven on. A stage's own failure is a fact, not one of these.
@@ -33,8 +33,7 @@ pub enum PipelineError {
 /// How this run differs from the daemon's.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {
-    /// `fix --dry-run`.
-    pub withhold: bool,
+    pub terms: Terms,
     /// `fix` on a checked-out repository.
     pub update_checkout: bool,
 }
@@ -71,7 +70,7 @@ pub async fn drive(
         update_checkout: manner.update_checkout,
     };
     loop {
-        let next = run.next(&project.policy, manner.withhold);
+        let next = run.next(&project.policy, manner.terms);
         if next == Next::Done {
             return Ok(run);
         }
@@ -95,10 +94,16 @@ pub async fn drive(
                 )
                 .await?;
                 // What failed for a reason outside the change may be better in a moment.
-                tokio::time::sleep(Duration::from_secs(2)).await;
+                tokio::time::sleep(pause(run.failures_in_a_row)).await;
             }
         }
     }
+}
+
+/// 2 s after the first failure, twice that after each further one, at most five minutes.
+fn pause(failures: usize) -> Duration {
+    let doublings = failures.clamp(1, 9) as u32 - 1;
+    Duration::from_secs((2u64 << doublings).min(300))
 }
 
 /// Does one stage, and keeps what it states on the way.

@@ -22,3 +22,21 @@ pub fn guest_dir() -> PathBuf {
     );
     dir
 }
+
+/// The directory of the built bundled plugins, beside the host's binary.
+///
+/// # Panics
+/// Where they are not built yet.
+pub fn plugin_dir() -> PathBuf {
+    let dir = PathBuf::from(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../target/debug/plugins"
+    ));
+    let there = dir.join("minimal-fix.wasm").is_file();
+    assert!(
+        there,
+        "no plugins in {}: build them with `cargo xtask guests`",
+        dir.display()
+    );
+    dir
+}

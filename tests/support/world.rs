@@ -177,7 +177,7 @@ impl World {
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n\n\
              [projects.app]\nrepo = {}\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.path().join("state")),
-            toml(&bundled_plugins()),
+            toml(&crate::guests::plugin_dir()),
             toml(&crate::guests::guest_dir()),
             self.interval_seconds,
             self.model.base_url(),
@@ -338,16 +338,6 @@ pub fn program() -> PathBuf {
         path.display()
     );
     path
-}
-
-fn bundled_plugins() -> PathBuf {
-    let dir = target().join("plugins");
-    assert!(
-        dir.join("minimal-fix.wasm").is_file(),
-        "no plugins in {}: run `cargo xtask guests`",
-        dir.display()
-    );
-    dir
 }
 
 fn target() -> PathBuf {

@@ -1,10 +1,10 @@
 //! `changebus demo`: a real repository, a real regression, the real daemon; only the model may be scripted.
 //!
-//! Touches: files, processes, git, http, terminal.
+//! Touches: files, processes, git, http, terminal, clock.
 //! Change here: when the demo should show something else. Its repository and its script are in `demo/`.
 
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -116,7 +116,7 @@ async fn follow(dir: &Path) -> anyhow::Result<Vec<Event>> {
     }
 }
 
-async fn wait_for_log(path: &PathBuf) -> anyhow::Result<Store> {
+async fn wait_for_log(path: &Path) -> anyhow::Result<Store> {
     loop {
         // The daemon makes the file first and its tables a moment later.
         match Store::open_read_only(path) {

@@ -1,6 +1,6 @@
 //! `changebus fix`: one tournament here and now on a local repository.
 //!
-//! Touches: git, files, terminal.
+//! Touches: git, files, terminal, clock.
 //! Change here: when `fix` should take or print something else. The printed object is `story::Story`.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,12 @@ use crate::config::{Ceiling, Config, Policy, Project, ReportFormat, default_vari
 use crate::event::{Oid, RunStatus};
 use crate::outside::git::{self, Mirror};
 use crate::pipeline::{self, Manner};
+use crate::rules::run::Terms;
 use crate::stages::{House, watch};
 use crate::story;
+
+/// Somebody is waiting: a stage that fails this often in a row is given up.
+const PATIENCE: usize = 3;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -80,7 +84,10 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         (!args.json).then(|| tokio::spawn(progress::follow(house.store.clone(), run.clone())));
     let checked_out = !checkout.bare && checkout.branch.as_deref() == Some(project.branch.as_str());
     let manner = Manner {
-        withhold: args.dry_run,
+        terms: Terms {
+            withhold: args.dry_run,
+            stage_failures: PATIENCE,
+        },
         update_checkout: checked_out,
     };
     let driven = pipeline::drive(&house, &project, &run, manner).await;

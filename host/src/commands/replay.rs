@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{ExitCode, house, log, show};
 use crate::config::{Config, Policy, Project, ReportFormat, default_variants};
-use crate::event::{Event, Fact, PluginRef};
+use crate::event::{Event, Fact, PluginRef, RefusalKind};
 use crate::outside::wasm::PluginKind;
 use crate::rules::paths::PathClasses;
 use crate::rules::run::Run;
@@ -124,6 +124,8 @@ async fn again(cx: &Cx, before: &[Event], event: &Event) -> anyhow::Result<Optio
             &event.fact,
             decide::verdict(cx, &run)?.first(),
         )),
+        // What a limit stopped depends on the clock; there is nothing to decide again.
+        Fact::Refused { refusal, .. } if refusal.kind == RefusalKind::PluginFailed => None,
         Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => {
             Some(heat(cx, &run, variant, &event.fact).await)
         }

@@ -1,6 +1,6 @@
 //! Runs a project's setup and tests in a workspace, and says what came of it.
 //!
-//! Touches: files, processes.
+//! Touches: files, processes, clock.
 //! Change here: when a run of the tests gets another environment, or there is another reason not to
 //! believe it. Every tree of a run (head, base, candidate, merge result) goes through here, so that their
 //! reports can be compared.

@@ -10,7 +10,7 @@ use crate::event::Trial;
 
 /// A suite with this many tests to keep is worth half of what a very large one is.
 const HALF_NET: f64 = 20.0;
-/// Fewer earlier tournaments than this say nothing about a strategy.
+/// Fewer merges that have aged than this say nothing about a strategy.
 const ENOUGH_HISTORY: f64 = 10.0;
 
 /// What is known about a candidate beyond its own trial.
@@ -23,9 +23,9 @@ pub struct Evidence<'a> {
     /// Strategies other than its own whose candidates pass every test too: with the same tree, and with another.
     pub agree_same_tree: usize,
     pub agree_other_tree: usize,
-    /// How often this strategy entered before, and how often what it won with survived.
-    pub tried: f64,
-    pub survived: f64,
+    /// How often this strategy's merges have aged, and how many of them survived; None before any has.
+    pub aged: f64,
+    pub survived: Option<f64>,
 }
 
 /// Evidence in hundredths, so that sums are exact: a candidate with all gates open starts at 45.
@@ -78,10 +78,12 @@ fn unseen(evidence: &Evidence<'_>) -> f64 {
 }
 
 fn record(evidence: &Evidence<'_>) -> f64 {
-    if evidence.tried < ENOUGH_HISTORY {
-        return 0.0;
+    match evidence.survived {
+        Some(survived) if evidence.aged >= ENOUGH_HISTORY => {
+            20.0 * (survived / evidence.aged - 0.5)
+        }
+        _ => 0.0,
     }
-    20.0 * (evidence.survived / evidence.tried - 0.5)
 }
 
 #[cfg(test)]
@@ -104,8 +106,8 @@ mod tests {
             held_out: &BTreeSet::new(),
             agree_same_tree: same,
             agree_other_tree: other,
-            tried: 0.0,
-            survived: 0.0,
+            aged: 0.0,
+            survived: None,
         })
     }
 

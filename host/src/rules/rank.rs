@@ -229,7 +229,7 @@ fn weigh(field: &Field<'_>, variant: &str, candidate: &Candidate, trials: &[&Tri
         others.partition(|c| c.trial_tree == candidate.trial_tree);
     let figure = |metric: &str| {
         let key = format!("strategy/{}/{metric}", own.unwrap_or_default());
-        field.opening.history.get(&key).copied().unwrap_or(0.0)
+        field.opening.history.get(&key).copied()
     };
     confidence::of(&Evidence {
         trials,
@@ -237,7 +237,7 @@ fn weigh(field: &Field<'_>, variant: &str, candidate: &Candidate, trials: &[&Tri
         held_out: &field.opening.held_out,
         agree_same_tree: same.len(),
         agree_other_tree: other.len(),
-        tried: figure("tried"),
+        aged: figure("aged").unwrap_or(0.0),
         survived: figure("survived"),
     })
 }

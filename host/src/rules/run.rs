@@ -16,8 +16,24 @@ use crate::event::{
     TestReport, Triage, Trial, Usage, Verdict,
 };
 
-/// A stage that failed this often is not tried again.
-const STAGE_FAILURES: usize = 3;
+/// How a run is driven: what the daemon does, and how `fix` differs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Decide, but deliver nothing.
+    pub withhold: bool,
+    /// A stage that failed this often in a row, for reasons outside the change, is given up.
+    pub stage_failures: usize,
+}
+
+impl Default for Terms {
+    /// With the pipeline's waits in between, a remote may be away for a quarter of an hour.
+    fn default() -> Terms {
+        Terms {
+            withhold: false,
+            stage_failures: 9,
+        }
+    }
+}
 
 /// What has to be done next.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +98,9 @@ pub struct Run {
     pub prepared: Option<PreparedMerge>,
     pub overtaken: u32,
     pub delivery: Option<Delivery>,
+    /// Stage and reason.
     pub failures: Vec<(String, String)>,
+    pub failures_in_a_row: usize,
     pub closed: Option<RunStatus>,
 }
 
@@ -112,6 +130,7 @@ impl Run {
             overtaken: 0,
             delivery: None,
             failures: vec![],
+            failures_in_a_row: 0,
             closed: None,
         })
     }
@@ -195,6 +214,12 @@ impl Run {
     }
 
     fn fold(&mut self, fact: Fact) {
+        let failed = matches!(fact, Fact::StageFailed { .. });
+        self.failures_in_a_row = if failed {
+            self.failures_in_a_row + 1
+        } else {
+            0
+        };
         match fact {
             Fact::ChangeSeen { .. } | Fact::Watched { .. } => {}
             Fact::Tested {
@@ -254,25 +279,18 @@ impl Run {
     }
 
     /// The one place that knows what follows what.
-    pub fn next(&self, policy: &Policy, withhold: bool) -> Next {
+    pub fn next(&self, policy: &Policy, terms: Terms) -> Next {
         if self.closed.is_some() {
             return Next::Done;
         }
-        if self.gave_up() {
+        if self.failures_in_a_row >= terms.stage_failures {
             return Next::Close(RunStatus::Error);
         }
         match (&self.triage, &self.verdict) {
             (None, _) => self.next_test(policy),
             (Some(triage), None) => self.next_heat(triage, policy),
-            (Some(_), Some(verdict)) => self.next_delivery(verdict, withhold),
+            (Some(_), Some(verdict)) => self.next_delivery(verdict, terms.withhold),
         }
-    }
-
-    fn gave_up(&self) -> bool {
-        let last = self.failures.last().map(|(stage, _)| stage);
-        last.is_some_and(|stage| {
-            self.failures.iter().filter(|(s, _)| s == stage).count() >= STAGE_FAILURES
-        })
     }
 
     fn next_test(&self, policy: &Policy) -> Next {
@@ -463,3 +481,6 @@ pub fn usage_of(answer: &Result<ModelAnswer, Fault>) -> Usage {
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Asks, fetches from and pushes to the repository a project really lives in.
 //!
-//! Touches: git, processes.
+//! Touches: git, processes, files.
 //! Change here: when something new is asked of a remote.
 
 use std::time::Duration;

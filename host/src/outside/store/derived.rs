@@ -34,12 +34,16 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
                 note_spending(tx, event, usage)?;
             }
         }
-        Fact::MergePrepared { merge } => note_own_commit(tx, event, &merge.commit.0)?,
+        Fact::MergePrepared { merge } => {
+            note_own_commit(tx, event, &merge.commit.0, Some(&merge.onto.0))?;
+        }
         Fact::Delivered {
             delivery: Delivery::Merged { commit, .. },
         } => {
-            note_tip(tx, event, &commit.0)?;
-            note_own_commit(tx, event, &commit.0)?;
+            if nothing_between(tx, event, &commit.0)? {
+                note_tip(tx, event, &commit.0)?;
+            }
+            note_own_commit(tx, event, &commit.0, None)?;
         }
         _ => {}
     }
@@ -100,9 +104,27 @@ fn note_tip(tx: &Transaction<'_>, event: &Event, tip: &str) -> rusqlite::Result<
     Ok(())
 }
 
-fn note_own_commit(tx: &Transaction<'_>, event: &Event, oid: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR IGNORE INTO own_commits (project, oid) VALUES (?1, ?2)")?
-        .execute([&event.project, oid])?;
+/// Whether a merge was made on the last tip that was taken note of. Where others had pushed meanwhile, the
+/// watcher must still look at what they pushed.
+fn nothing_between(tx: &Transaction<'_>, event: &Event, merge: &str) -> rusqlite::Result<bool> {
+    tx.prepare_cached(
+        "SELECT NOT EXISTS (
+             SELECT 1 FROM own_commits WHERE project = ?1 AND oid = ?2 AND onto IS NOT NULL
+                AND onto <> (SELECT tip FROM tips WHERE project = ?1 ORDER BY seq DESC LIMIT 1))",
+    )?
+    .query_row([&event.project, merge], |row| row.get(0))
+}
+
+fn note_own_commit(
+    tx: &Transaction<'_>,
+    event: &Event,
+    oid: &str,
+    onto: Option<&str>,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO own_commits (project, oid, onto) VALUES (?1, ?2, ?3)",
+    )?
+    .execute(params![event.project, oid, onto])?;
     Ok(())
 }
 

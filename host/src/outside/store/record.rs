@@ -1,6 +1,6 @@
 //! Turns a fact into a row of the log and a row back into an event.
 //!
-//! Touches: clock.
+//! Touches: clock, sqlite.
 //! Change here: when an event is kept with another column.
 
 use jiff::Timestamp;

@@ -790,3 +790,23 @@ async fn whoever_waits_is_woken_by_this_process_and_by_another() {
     keep(&store, "p", "", failed("2")).await;
     assert_eq!((here.await.unwrap(), there.await.unwrap()), (2, 2));
 }
+
+fn prepared(onto: &str, commit: &str) -> Fact {
+    let merge =
+        json!({"branch": "main", "onto": onto, "commit": commit, "tree": "t", "tested": "twice"});
+    fact(json!({"type": "merge-prepared", "merge": merge}))
+}
+
+#[tokio::test]
+async fn what_others_pushed_before_a_merge_is_still_to_be_looked_at() {
+    for (onto, expected) in [("head", "merge"), ("pushed-meanwhile", "head")] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("events.sqlite")).unwrap();
+        let adopted = json!({"type": "watched", "sighting": {"saw": "adopted", "tip": "head"}});
+        keep(&store, "app", "", fact(adopted)).await;
+        keep(&store, "app", "run", prepared(onto, "merge")).await;
+        keep(&store, "app", "run", merged("merge")).await;
+        let tip = store.last_tip("app").await.unwrap().unwrap();
+        assert_eq!(tip.0, expected);
+    }
+}

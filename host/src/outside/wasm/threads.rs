@@ -1,6 +1,6 @@
 //! The threads that guests compute on, apart from the daemon's own.
 //!
-//! Touches: wasm.
+//! Touches: wasm, clock.
 //! Change here: when guests should share the machine otherwise.
 //!
 //! A guest that spins holds a thread until its next tick. On threads of their own guests can take turns with
