@@ -100,11 +100,11 @@ stories! {
     the_smallest_revert_tells_the_flags_of_pico_args_apart:
         Plot::of("pico-args-combined-flags", Plausible, Nothing, "C"),
     the_smallest_revert_keeps_the_hints_of_sqlparse:
-        Plot::of("sqlparse-hints", NoFix, Plausible, "C"),
+        Plot::of("sqlparse-hints", NoFix, Plausible, "C").probes(6),
     the_smallest_revert_lets_xmlparser_read_blanks_again:
-        Plot::of("xmlparser-doctype-end", Plausible, Cheat, "C"),
+        Plot::of("xmlparser-doctype-end", Plausible, Cheat, "C").probes(10),
     an_older_red_of_xmlparser_is_left_aside:
-        Plot::of("xmlparser-instructions", TrueFix, NoFix, "C").probes(8),
+        Plot::of("xmlparser-instructions", TrueFix, NoFix, "A").probes(4),
     the_smallest_revert_strips_the_blanks_of_xmltodict:
         Plot::of("xmltodict-whitespace", Plausible, NoFix, "C"),
     the_true_fix_of_xmltodict_loses_to_a_smaller_revert:
@@ -146,6 +146,8 @@ async fn tell(name: &str, plot: Plot) {
         ("C", "revert-culprit", "{}"),
     ]);
     world.policy(&format!("probes = {}", plot.probes));
+    // Half a push taken back may leave code that never ends.
+    world.project("test_timeout_seconds = 60");
     let story = match plot.watched {
         true => through_the_daemon(&world, &repo).await,
         false => through_fix(&world),
@@ -336,7 +338,8 @@ fn the_merged_tip_is_whole(told: &Told, repo: &Repo) {
     if told.case.red_before.is_empty() {
         assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     } else {
-        assert_eq!(libtest_failures(&said(&output)), told.triage.red_before);
+        let failed = libtest_failures(&said(&output));
+        assert!(same_tests(&failed, &told.triage.red_before), "{failed:?}");
     }
 }
 
@@ -361,6 +364,12 @@ fn libtest_failures(output: &str) -> BTreeSet<String> {
             .map(str::to_owned)
     };
     output.lines().filter_map(failed).collect()
+}
+
+/// libtest leaves the test binary's name out, which the product puts in front.
+fn same_tests(plain: &BTreeSet<String>, ids: &BTreeSet<String>) -> bool {
+    let ends = |id: &String| plain.iter().any(|name| id.ends_with(&format!("::{name}")));
+    plain.len() == ids.len() && ids.iter().all(ends)
 }
 
 fn table_path() -> Option<PathBuf> {
