@@ -245,7 +245,7 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
                 .any(|(path, text)| self.differs(path, text.as_deref()))
         });
         let complaint = self.complaint(&problems, &misses, &dropped, &blocks, changes);
-        let unusable = unusable(&problems, &misses, changes);
+        let unusable = unusable(&problems, &misses, changes).map(|why| self.and_why(why, &dropped));
         let missed = |at: &usize| misses.iter().any(|miss| miss.block == *at);
         let good = blocks
             .into_iter()
@@ -264,6 +264,23 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
             unusable,
             no_fix,
         }
+    }
+
+    /// Edits that were dropped explain best why nothing is left.
+    fn and_why(&self, unusable: String, dropped: &[String]) -> String {
+        let Some(path) = dropped.first() else {
+            return unusable;
+        };
+        let why = self.failure.protected(path).unwrap_or_default();
+        let more = match dropped.len() {
+            1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        format!(
+            "{unusable}; the edit of `{}`{more} was dropped: {}",
+            one_line(path, 200),
+            one_line(&why, 200)
+        )
     }
 
     fn differs(&self, path: &str, text: Option<&str>) -> bool {

@@ -1,6 +1,7 @@
 //! ChangeBus seen from outside, in one binary.
 
 mod bundled;
+mod cases;
 mod cheats;
 mod claude;
 mod commands;

@@ -16,10 +16,10 @@
 //! Running a case: check out `head`, set `Repo::env` (relative entries such as `.` in `PYTHONPATH` are meant to be read
 //! from the checkout), set `CHANGEBUS_REPORT` to where the report shall go, and run `Repo::test` with `sh -c`.
 //!
-//! Test ids, as in `failing` and `red_before`:
-//! - pytest: `classname::name` of the JUnit report, e.g. `tests.test_xmltodict.XMLToDictTestCase::test_keep_whitespace`;
-//! - node and mocha: `classname::name` of the JUnit report (node's own reporter says `test` for every class name);
-//! - Rust: the name as libtest prints it, with no prefix; no case has a name that two of its test binaries share.
+//! Test ids, as in `failing` and `red_before`, are the product's:
+//! - pytest and mocha: `classname::name` of the JUnit report, e.g. `tests.test_xmltodict.XMLToDictTestCase::test_keep_whitespace`;
+//! - node, whose reporter says `test` for every class name: the name alone;
+//! - Rust: the name as libtest prints it, behind its test binary's, e.g. `doctype::dtd_07`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;

@@ -3,6 +3,7 @@
 //! Touches: files, processes, git, http, sqlite.
 //! Change here: when stories need another prop. Everything in it is real but the model.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +12,7 @@ use changebus::event::Event;
 use scripted_claude::{Script, Server};
 use serde_json::Value;
 
+use crate::cases::{Prepared, Repo};
 use crate::python::python_packages;
 
 /// A story that takes longer than this has come to a halt.
@@ -29,27 +31,13 @@ pub struct World {
     test: String,
     extra: String,
     claude: String,
+    env: BTreeMap<String, String>,
 }
 
 impl World {
     /// A world whose model answers as the script says. The origin is an empty bare repository.
     pub async fn new(script: Script) -> World {
-        let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let model = Server::start(script)
-            .await
-            .expect("the scripted model can listen on loopback");
-        let world = World {
-            dir,
-            model,
-            policy: String::new(),
-            variants: String::new(),
-            interval_seconds: 1,
-            test: "python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT"
-                .to_owned(),
-            extra: String::new(),
-            claude: String::new(),
-        };
-        world.share_compiled_plugins();
+        let world = World::without_origin(script).await;
         world.git_in(
             world.path(),
             &[
@@ -70,6 +58,36 @@ impl World {
             "origin",
             &world.origin().display().to_string(),
         ]);
+        world
+    }
+
+    /// A world around a real case: its origin, its test command, its environment. It has no clone.
+    pub async fn around(case: &Prepared, script: Script) -> (World, Repo) {
+        let mut world = World::without_origin(script).await;
+        let repo = case
+            .materialize(world.path())
+            .unwrap_or_else(|e| panic!("{}: {e:#}", case.case.name));
+        world.test = repo.test.clone();
+        world.env = repo.env.clone();
+        (world, repo)
+    }
+
+    async fn without_origin(script: Script) -> World {
+        let (test, env) = pytest();
+        let world = World {
+            dir: tempfile::tempdir().expect("a temporary directory can be made"),
+            model: Server::start(script)
+                .await
+                .expect("the scripted model can listen on loopback"),
+            policy: String::new(),
+            variants: String::new(),
+            interval_seconds: 1,
+            test,
+            extra: String::new(),
+            claude: String::new(),
+            env,
+        };
+        world.share_compiled_plugins();
         world
     }
 
@@ -180,14 +198,15 @@ impl World {
 
     pub fn config(&self) -> PathBuf {
         let path = self.path().join("changebus.toml");
-        let toml = |s: &Path| toml::Value::String(s.display().to_string()).to_string();
+        let text = |s: &str| toml::Value::String(s.to_owned()).to_string();
+        let toml = |s: &Path| text(&s.display().to_string());
+        let env = toml::Value::try_from(&self.env).expect("an environment can be written as TOML");
         std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
             .expect("the key can be written");
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
-             [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\n\
-             env = {{ PYTHONPATH = {}, PYTHONDONTWRITEBYTECODE = \"1\" }}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = 120\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
             toml(&crate::guests::plugin_dir()),
             toml(&crate::guests::guest_dir()),
@@ -196,8 +215,8 @@ impl World {
             toml(&self.path().join("key")),
             self.claude,
             toml(&self.origin()),
-            toml::Value::String(self.test.clone()),
-            toml(&python_packages(&[PYTEST])),
+            text(&self.test),
+            env,
             self.extra,
             self.policy,
             self.variants,
@@ -367,6 +386,16 @@ pub fn git(dir: &Path, args: &[&str]) -> Output {
             .env(format!("GIT_{role}_EMAIL"), "ada@example.org");
     }
     command.output().expect("git can be started")
+}
+
+fn pytest() -> (String, BTreeMap<String, String>) {
+    let test = "python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT";
+    let packages = python_packages(&[PYTEST]).display().to_string();
+    let env = [
+        ("PYTHONPATH".to_owned(), packages),
+        ("PYTHONDONTWRITEBYTECODE".to_owned(), "1".to_owned()),
+    ];
+    (test.to_owned(), BTreeMap::from(env))
 }
 
 /// The built `changebus`, beside this test binary's directory.

@@ -37,7 +37,12 @@ pub fn needs_base(head: &TestReport, again: &[&TestReport]) -> bool {
 pub fn triage(head: &TestReport, again: &[&TestReport], base: Option<&TestReport>) -> Triage {
     let runs = runs(head, again);
     let flaky = flaky(&runs);
-    let broken = bad_every_time(&runs);
+    let mut broken = bad_every_time(&runs);
+    if base.is_some_and(|b| b.source != ReportSource::ExitCode) {
+        // The base names its tests, so the head broke off before it came to them. It is they that have to pass
+        // again: no candidate's report could ever name the stand-in.
+        broken.remove(WHOLE_SUITE);
+    }
     let base_outcomes = base.map(outcomes).unwrap_or_default();
     let lost = lost_tests(head, again, &base_outcomes, &runs);
     let red_before: BTreeSet<String> = broken
@@ -86,7 +91,10 @@ fn runs<'a>(head: &'a TestReport, again: &[&'a TestReport]) -> Runs<'a> {
 
 /// The run did not reach every test: nothing can be concluded from an id that is not there.
 fn incomplete(report: &TestReport) -> bool {
-    report.problem.is_some() || report.tests.values().any(|o| *o == Outcome::Errored)
+    let told_nothing = report.source == ReportSource::ExitCode && !report.is_green();
+    told_nothing
+        || report.problem.is_some()
+        || report.tests.values().any(|o| *o == Outcome::Errored)
 }
 
 fn bad_every_time(runs: &Runs<'_>) -> BTreeSet<String> {
@@ -316,12 +324,26 @@ pub(crate) mod tests {
         assert_eq!(found.flaky.into_iter().collect::<Vec<_>>(), ids("b"));
     }
 
+    fn only_an_exit_code() -> TestReport {
+        TestReport {
+            source: ReportSource::ExitCode,
+            exit: Exit::Code(1),
+            problem: None,
+            ..report("")
+        }
+    }
+
+    #[test]
+    fn a_build_that_broke_takes_every_test_of_the_base_with_it() {
+        let head = only_an_exit_code();
+        let found = triage(&head, &[&head], Some(&report("a+ b+ c-")));
+        assert_eq!(found.finding, Finding::Real);
+        assert_eq!(found.failing.into_iter().collect::<Vec<_>>(), ids("a b"));
+    }
+
     #[test]
     fn an_exit_code_alone_counts_as_one_test() {
-        let mut head = report("");
-        head.source = ReportSource::ExitCode;
-        head.exit = Exit::Code(1);
-        head.problem = None;
+        let head = only_an_exit_code();
         let base = TestReport {
             exit: Exit::Code(0),
             ..head.clone()
