@@ -14,6 +14,8 @@ const REPOSITORIES: usize = 100;
 const INTERVAL: Duration = Duration::from_secs(30);
 const INTERVALS: u32 = 3;
 const PUSHES: usize = 3;
+/// For the look itself, and for this program to notice that it was taken.
+const MARGIN: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Prints a block of Markdown for `docs/measurements.md`.
@@ -261,7 +263,7 @@ fn told(
          | resident memory | {} MiB (peak {} MiB) |\n\
          | threads | {} |\n\
          | wake-ups of all its threads | {:.0} a second |\n\
-         | a push is seen after | {} (at most {} s are promised: {}) |\n",
+         | a push is seen after | {} (one interval of {} s and the look: {}) |\n",
         INTERVAL.as_secs(),
         machine()?,
         said("date", &["-u", "+%F"])?,
@@ -274,7 +276,11 @@ fn told(
         (after.wakeups - before.wakeups) as f64 / seconds,
         each.join(", "),
         INTERVAL.as_secs(),
-        if latest <= INTERVAL { "kept" } else { "BROKEN" },
+        if latest <= INTERVAL + MARGIN {
+            "kept"
+        } else {
+            "BROKEN"
+        },
     ))
 }
 
