@@ -278,11 +278,30 @@ async fn a_skipped_test_is_a_lost_test() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_asks_whether_a_test_is_watching_goes_to_a_human() {
-    let asking = "import os\n\n\ndef pay(price, off=0):\n    if \"test_pay_less\" in os.environ.get(\"PYTEST_CURRENT_TEST\", \"\"):\n        return price - off\n    return price + off\n";
-    let special = shop::BAD.replace("def pay(price, off=0):\n    return price + off\n", asking);
+    let special = special_case();
     let story = cheat(json!([write(shop::SOURCE, &special)])).await;
     assert_eq!(story["status"], "human");
     assert_said(&story, "asks whether a test is watching");
+}
+
+/// The bug is still there, but not for the test that finds it.
+fn special_case() -> String {
+    let asking = "import os\n\n\ndef pay(price, off=0):\n    if \"test_pay_less\" in os.environ.get(\"PYTEST_CURRENT_TEST\", \"\"):\n        return price - off\n    return price + off\n";
+    shop::BAD.replace("def pay(price, off=0):\n    return price + off\n", asking)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cheat_does_not_keep_an_honest_fix_behind_it_from_being_merged() {
+    let mut world = broken_shop(shop::HONEST).await;
+    let cheat = json!({ "do": "hand-in", "edits": [write(shop::SOURCE, &special_case())] });
+    world.variants(&[
+        ("B", "moody-strategy", &inline(&cheat)),
+        ("A", "minimal-fix", "{ probe = false }"),
+    ]);
+    let (story, code) = world.fix(&[]);
+    assert_eq!((&story["winner"], code), (&"A".into(), 0), "{story:#}");
+    assert_said(&story, "asks whether a test is watching");
+    assert_eq!(world.at_tip(shop::SOURCE), shop::GOOD.trim());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,7 @@ async fn where_the_judges_fail_a_human_decides_and_reads_why() {
     let judges = [
         (scorer("nan"), "the scorer gave no usable answer"),
         (scorer("give-up"), "cannot judge"),
+        (scorer("loop"), "computed for more than"),
         ("scorer = \"nobody-home\"".to_owned(), "nobody-home"),
         (escalation("panic"), "the escalation rules gave no answer"),
         (escalation("stranger"), "the escalation rules"),
@@ -115,7 +116,6 @@ async fn where_the_judges_fail_a_human_decides_and_reads_why() {
     let before = world.tip();
     for (policy, why) in judges {
         world.policy(&format!("{LENIENT}\n{policy}"));
-        // A run's second is part of its name.
         let (story, code) = world.fix(&["--dry-run"]);
         assert_eq!(
             (&story["verdict"]["action"], code),

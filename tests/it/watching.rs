@@ -168,6 +168,10 @@ async fn what_is_missing_is_told_once_and_so_is_its_return() {
         .until("the first commit is adopted", adopted(&first))
         .await;
 
+    world.git_in(
+        &world.origin(),
+        &["config", "receive.denyDeleteCurrent", "ignore"],
+    );
     world.git(&["push", "--quiet", "origin", "HEAD:other", ":main"]);
     world
         .until("the missing branch is told of", |e| count(e, gone) > 0)
@@ -309,6 +313,19 @@ async fn where_the_branch_moved_into_the_fix_s_way_a_human_is_asked() {
     assert!(because.contains("conflicts in shop.py"), "{because}");
     assert!(branch.is_some());
     assert_eq!((code, world.tip()), (4, tip));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_the_merge_would_lose_a_test_of_the_new_tip_a_human_is_asked() {
+    let shy = "import pytest\nfrom shop import pay\n\nif pay(2, 1) == 1:\n    pytest.skip(\"all is well\", allow_module_level=True)\n\n\ndef test_shy():\n    pass\n";
+    let (_, events, code) = overtaken("tests/test_shy.py", shy).await;
+    assert!(tested(&events, Role::MergeResult));
+    assert!(
+        matches!(delivery(&events), Delivery::Escalated { .. }),
+        "{:?}",
+        delivery(&events)
+    );
+    assert_eq!(code, 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

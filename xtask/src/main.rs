@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+mod bench_watch;
 mod guests;
 mod prerequisites;
 
@@ -16,7 +17,8 @@ cargo xtask demo       build everything and heal a real repository before your e
 cargo xtask test       install what the tests need, then run every test and lint
 cargo xtask guests     build the bundled plugins and the test guests
 cargo xtask prepare    install what the tests need
-cargo xtask cases      run the real cases and write docs/cases.md";
+cargo xtask cases      run the real cases and write docs/cases.md
+cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +29,7 @@ fn main() -> anyhow::Result<()> {
         Some("guests") => guests::build(&root),
         Some("prepare") => prerequisites::install(),
         Some("cases") => cases(&root),
+        Some("bench-watch") => bench_watch(&root),
         _ => bail!("{USAGE}"),
     }
 }
@@ -93,6 +96,12 @@ fn cases(root: &Path) -> anyhow::Result<()> {
             .args(["--test", "it", "cases::"])
             .env("CHANGEBUS_CASES_TABLE", table),
     )
+}
+
+fn bench_watch(root: &Path) -> anyhow::Result<()> {
+    let features = ["--workspace", "--features", "changebus/failpoints"];
+    run("building", cargo(root).arg("build").args(features))?;
+    bench_watch::run(root)
 }
 
 fn cargo(root: &Path) -> Command {

@@ -122,7 +122,7 @@ impl Plugins {
     pub fn load(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Result<Plugins, WasmError> {
         let engine = engine::start(cache, &limits, STRATEGIES_AT_ONCE + JUDGES_AT_ONCE)?;
         let threads = GuestThreads::start(limits.threads.max(1)).map_err(WasmError::Threads)?;
-        limits::tick(&engine).map_err(WasmError::Threads)?;
+        limits::tick(&engine, threads.underway()).map_err(WasmError::Threads)?;
         let loader = Loader::new(&engine, &limits, &threads)
             .map_err(|error| WasmError::Engine(error.into()))?;
         // Loading waits for guests to start, which a thread of an async runtime may not.

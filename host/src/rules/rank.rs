@@ -47,9 +47,14 @@ impl Placed {
     pub fn may_win(&self) -> bool {
         self.state == VariantState::Won
     }
+
+    fn is_clean(&self) -> bool {
+        self.may_win() && self.objections.is_empty()
+    }
 }
 
-/// Best first: those that may win by score, then the rest in the order of the configuration.
+/// Best first: those that may win, and of them those with nothing against them, by score; then the rest in the
+/// order of the configuration. What a human would have to look at does not stand in the way of a clean candidate.
 pub fn place(field: &Field<'_>) -> Vec<Placed> {
     let mut placed: Vec<Placed> = field
         .opening
@@ -62,6 +67,7 @@ pub fn place(field: &Field<'_>) -> Vec<Placed> {
     placed.sort_by(|a, b| {
         b.may_win()
             .cmp(&a.may_win())
+            .then(b.is_clean().cmp(&a.is_clean()))
             .then(total(b).total_cmp(&total(a)))
     });
     placed

@@ -108,7 +108,11 @@ fn merge_result_fails(
         .to_keep
         .retain(|id| !triage.flaky.contains(id) && !triage.failing.contains(id));
     let trial = compare::trial(tree, 1, report, &triage);
-    let clean = trial.unfixed.is_empty() && trial.broken.is_empty() && trial.problem.is_none();
+    // What the tip itself does without was taken away by its author; what it has must not vanish in the merge.
+    let at_tip = at_tip.passed();
+    let lost = trial.missing.iter().any(|id| at_tip.contains(id.as_str()));
+    let clean =
+        trial.unfixed.is_empty() && trial.broken.is_empty() && !lost && trial.problem.is_none();
     (!clean)
         .then(|| "the branch moved, and merged onto its new tip the fix does not pass".to_owned())
 }

@@ -9,10 +9,14 @@ use wasmtime::component::ResourceTableError;
 use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
 
 use super::imports::State;
+use super::threads::Underway;
 use crate::event::{PluginFailure, PluginFailureKind};
 
 /// How often a computing guest is interrupted, counted, and made to give way.
 pub const TICK: Duration = Duration::from_millis(10);
+
+/// How long nothing ticks, at most, while no guest runs.
+const REST: Duration = Duration::from_secs(10);
 
 /// Elements of all tables of one guest together.
 pub const TABLE_ELEMENTS: usize = 100_000;
@@ -237,8 +241,8 @@ pub fn store(engine: &Engine, state: State) -> Store<State> {
     store
 }
 
-/// Ticks for as long as the engine is alive.
-pub fn tick(engine: &Engine) -> std::io::Result<()> {
+/// Ticks while guests run, for as long as the engine is alive.
+pub fn tick(engine: &Engine, underway: Underway) -> std::io::Result<()> {
     let engine = engine.weak();
     std::thread::Builder::new()
         .name("guest-ticks".to_owned())
@@ -247,6 +251,7 @@ pub fn tick(engine: &Engine) -> std::io::Result<()> {
                 engine.increment_epoch();
                 drop(engine);
                 std::thread::sleep(TICK);
+                underway.wait(REST);
             }
         })?;
     Ok(())
