@@ -199,7 +199,7 @@ fn is_merged_once(world: &World, ending: &Ending) {
     };
     assert_eq!(
         orders::merges(world, "main"),
-        [commit.0.clone()],
+        std::slice::from_ref(&commit.0),
         "main holds another merge than the log"
     );
     assert_eq!(ending.count("merged"), 1);
@@ -392,7 +392,7 @@ async fn killed_from_outside_at_up_to_twenty_random_moments() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_that_outlives_the_killed_daemon_is_ended_by_the_next() {
     let mut world = orders::watched("").await;
-    world.test("touch $PWD/../started; sleep 100000");
+    world.test("sleep 100000");
     let mut daemon = world.daemon();
     adopted(&world).await;
     orders::break_it(&world);
@@ -404,6 +404,7 @@ async fn a_test_that_outlives_the_killed_daemon_is_ended_by_the_next() {
     while !sleepers(&world).is_disjoint(&orphans) {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    suite_runs(&world).await;
     assert_eq!(next.stop().code(), Some(0));
     nothing_is_left_behind(&world);
 }
