@@ -4,6 +4,8 @@
 //! Change here: when the model should be asked otherwise. The rules and the evidence are the same text for every
 //! variant, so that the provider caches them; what makes a variant different is its [`Lens`].
 
+use std::collections::BTreeSet;
+
 use serde::Deserialize;
 
 use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, parse};
@@ -268,16 +270,17 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
 
     /// Edits that were dropped explain best why nothing is left.
     fn and_why(&self, unusable: String, dropped: &[String]) -> String {
-        let Some(path) = dropped.first() else {
+        let paths: BTreeSet<&String> = dropped.iter().collect();
+        let Some(path) = paths.first() else {
             return unusable;
         };
         let why = self.failure.protected(path).unwrap_or_default();
-        let more = match dropped.len() {
+        let more = match paths.len() {
             1 => String::new(),
-            n => format!(" (and {} more)", n - 1),
+            n => format!(" and {} more files", n - 1),
         };
         format!(
-            "{unusable}; the edit of `{}`{more} was dropped: {}",
+            "{unusable}; what it would do to `{}`{more} was dropped: {}",
             one_line(path, 200),
             one_line(&why, 200)
         )

@@ -229,6 +229,11 @@ fn edits_of_tests_are_dropped_beside_a_fix_and_asked_about_alone() {
         .answer("NO_FIX: only the test could change");
     assert!(declined(&alone).contains("only the test could change"));
     assert!(last_question(&alone).contains("may not be edited (it is a test)"));
+    let why = declined(&bench().answer(test_edit).answer(test_edit));
+    assert!(
+        why.ends_with("`tests/test_sum.py` was dropped: it is a test"),
+        "{why}"
+    );
 }
 
 #[test]
