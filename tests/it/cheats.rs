@@ -211,7 +211,7 @@ async fn a_fix_that_breaks_another_test_is_no_fix() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_path_outside_the_repository_is_refused_before_anything_is_written() {
     let outside = |world: &World| world.path().join("escaped").display().to_string();
-    let paths: [(&dyn Fn(&World) -> String, &str); 5] = [
+    let paths: [(Aim<'_>, &str); 5] = [
         (&|_| "../escaped".into(), "../escaped: "),
         (&outside, "only paths inside the repository can be changed"),
         (&|_| ".git/hooks/pre-push".into(), ".git/hooks/pre-push: "),
@@ -378,3 +378,5 @@ async fn a_changed_dependency_is_a_matter_of_trust() {
         assert_said(&story, "is a matter of trust");
     }
 }
+/// Where a patch aims, in a world that is not made yet.
+type Aim<'a> = &'a dyn Fn(&World) -> String;

@@ -172,6 +172,8 @@ fn the_rules_know_only_the_words() {
     ];
     complain(seen(&sources("host/src/rules"), &forbidden, &[]));
     complain(seen(&sources("host/src/event"), &forbidden, &[]));
+    let single = ["event.rs", "story.rs"].map(|f| read(&root().join("host/src").join(f)));
+    complain(seen(&single, &forbidden, &["crate::story"]));
     complain(seen(
         &sources("host/src/story"),
         &forbidden,

@@ -279,9 +279,6 @@ fn what_now(tale: &Tale<'_>) -> Option<Section> {
 }
 
 fn advice(tale: &Tale<'_>) -> Vec<String> {
-    let run = &tale.run.0;
-    let approve = code(&format!("changebus review approve {run}"));
-    let reject = code(&format!("changebus review reject {run}"));
     let branch = match tale.delivery {
         Some(Delivery::Proposed { branch, .. }) => Some(branch),
         Some(Delivery::Escalated { branch, .. }) => branch.as_ref(),
@@ -299,19 +296,31 @@ fn advice(tale: &Tale<'_>) -> Vec<String> {
         (Action::Merge, None, Some(merge)) => advice.push(undo(&merge.commit.0, &merge.branch)),
         (Action::Merge, _, _) => {}
         (Action::PullRequest, _, _) => {
-            advice.push("Accept: merge the pull request. Refuse: close it.".to_owned());
+            advice.extend(
+                branch.map(|branch| {
+                    format!("Open a pull request from {}, or delete it.", code(branch))
+                }),
+            );
         }
-        (Action::Human, _, _) if tale.winner().is_some() => {
-            advice.push(format!("Accept the fix: {approve}. Refuse it: {reject}."));
-        }
-        (Action::Human, _, _) => {
-            advice.push(format!(
-                "There is no fix to accept. Close the case: {reject}."
-            ));
-        }
+        (Action::Human, _, _) => advice.push(match branch {
+            Some(branch) => accept(branch, &tale.change.branch),
+            None if tale.winner().is_some() => {
+                "Accept the fix: save the diff above and `git apply` it.".to_owned()
+            }
+            None => "There is no fix to accept: this failure needs a person.".to_owned(),
+        }),
         (Action::Nothing, _, _) => {}
     }
     advice
+}
+
+fn accept(branch: &str, onto: &str) -> String {
+    let merge = code(&format!("git merge origin/{branch}"));
+    let delete = code(&format!("git push origin --delete {branch}"));
+    format!(
+        "Accept the fix: {merge} on {}, then push. Refuse it: {delete}.",
+        code(onto)
+    )
 }
 
 fn undo(commit: &str, branch: &str) -> String {

@@ -284,7 +284,7 @@ fn pointers(page: &mut Page, tale: &Tale<'_>) {
     if tale.status == Some(RunStatus::Human) {
         page.put(
             Tone::Plain,
-            &format!("decide:  changebus review approve {run}  (or reject)"),
+            "decide:  what to do stands at the end of the report",
         );
     }
     page.put(

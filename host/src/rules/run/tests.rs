@@ -338,9 +338,11 @@ fn a_verdict_for_people_approves_nothing() {
     assert_eq!(tale.next(), Next::Publish);
 }
 
+type Doubt = fn(&mut Tale);
+
 #[test]
 fn each_reason_alone_sends_the_winner_to_a_human() {
-    let reasons: [(&str, fn(&mut Tale)); 6] = [
+    let reasons: [(&str, Doubt); 6] = [
         ("score", |t| t.policy.merge_threshold = 100.5),
         ("evidence", |t| t.policy.min_confidence = 0.99),
         ("exit code", |t| {
