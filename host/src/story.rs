@@ -181,7 +181,6 @@ fn gate_name(gate: Gate) -> &'static str {
         Gate::LeavesTheJudgeAlone => "leaves-the-judge-alone",
         Gate::StaysInBounds => "stays-in-bounds",
         Gate::Repeats => "repeats",
-        Gate::MergesClean => "merges-clean",
         Gate::NotSecurity => "not-security",
     }
 }

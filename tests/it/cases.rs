@@ -146,8 +146,6 @@ async fn tell(name: &str, plot: Plot) {
         ("C", "revert-culprit", "{}"),
     ]);
     world.policy(&format!("probes = {}", plot.probes));
-    // Half a push taken back may leave code that never ends.
-    world.project("test_timeout_seconds = 60");
     let story = match plot.watched {
         true => through_the_daemon(&world, &repo).await,
         false => through_fix(&world),

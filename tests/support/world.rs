@@ -203,10 +203,11 @@ impl World {
         let env = toml::Value::try_from(&self.env).expect("an environment can be written as TOML");
         std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
             .expect("the key can be written");
+        // Half a push taken back may leave code that never ends, so a test run gets a minute.
         let text = format!(
             "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
-             [projects.app]\nrepo = {}\ntest_timeout_seconds = 120\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
             toml(&crate::guests::plugin_dir()),
             toml(&crate::guests::guest_dir()),

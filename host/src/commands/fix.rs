@@ -82,8 +82,8 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     let change = change(&house, &name, &project, &args).await?;
     let opened = pipeline::open(&house.store, &name, change).await?;
     let run = opened.run.context("a run has an id")?;
-    let follower =
-        (!args.json).then(|| tokio::spawn(progress::follow(house.store.clone(), run.clone())));
+    let follow = || progress::follow(house.store.clone(), run.clone(), opened.seq);
+    let follower = (!args.json).then(|| tokio::spawn(follow()));
     let checked_out = !checkout.bare && checkout.branch.as_deref() == Some(project.branch.as_str());
     let manner = Manner {
         terms: Terms {

@@ -6,27 +6,19 @@
 use std::io::IsTerminal;
 
 use crate::event::RunId;
-use crate::outside::store::{EventFilter, Store};
+use crate::outside::bus::Bus;
+use crate::outside::store::Store;
 use crate::story::{self, Look};
 
-/// Prints the run's events to stderr until the task is dropped.
-pub async fn follow(store: Store, run: RunId) {
+/// Prints the run's events, from position `first` on, to stderr until the task is dropped.
+pub async fn follow(store: Store, run: RunId, first: i64) {
     let look = look(std::io::stderr().is_terminal());
-    let filter = EventFilter {
-        run: Some(run),
-        ..EventFilter::default()
+    let Ok(mut events) = Bus::embedded(store).tail(&[">"], Some(first - 1)).await else {
+        return;
     };
-    let mut seen = 0;
-    loop {
-        let Ok(events) = store.events_after(seen, 100, &filter).await else {
-            return;
-        };
-        for event in &events {
-            seen = event.seq;
-            eprintln!("{}", story::event_line(event, look));
-        }
-        if events.is_empty() && store.wait_beyond(seen).await.is_err() {
-            return;
+    while let Ok(event) = events.next().await {
+        if event.run.as_ref() == Some(&run) {
+            eprintln!("{}", story::event_line(&event, look));
         }
     }
 }

@@ -271,7 +271,8 @@ impl Applied {
     }
 }
 
-/// A hard condition of the host that a candidate breaks, as gate and sentence.
+/// A hard condition of the host that a candidate breaks, as gate and sentence. Gate 6, that the branch still fails
+/// and the merge result itself was tested, is held at delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Objection {
     pub gate: Gate,
@@ -291,8 +292,6 @@ pub enum Gate {
     StaysInBounds,
     /// 5: the trial repeats.
     Repeats,
-    /// 6: the branch still fails, and the merge result itself was tested.
-    MergesClean,
     /// 7: security-related changes are for people.
     NotSecurity,
 }

@@ -89,7 +89,7 @@ pub fn of_trials(candidate: &Candidate, trials: &[&Trial], triage: &Triage) -> V
 pub fn disqualifies(objection: &Objection) -> bool {
     match objection.gate {
         Gate::Fixes | Gate::KeepsTheRest | Gate::StaysInBounds | Gate::Repeats => true,
-        Gate::LeavesTheJudgeAlone | Gate::NotSecurity | Gate::MergesClean => false,
+        Gate::LeavesTheJudgeAlone | Gate::NotSecurity => false,
     }
 }
 
