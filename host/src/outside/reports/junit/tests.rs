@@ -9,7 +9,7 @@ use super::*;
 use Outcome::{Errored, Failed, Flaky, Passed, Skipped};
 
 fn read(report: &str) -> Tests {
-    junit(report.as_bytes(), &Scrub::root(Path::new("/work/tree")))
+    junit(report.as_bytes(), &Scrub::root(Path::new("/build/tree")))
         .expect("the sample is well-formed")
 }
 
@@ -292,7 +292,7 @@ fn a_suite_that_could_not_run_is_a_bad_test() {
 #[test]
 fn where_the_workspace_lies_is_not_part_of_an_id() {
     let tests = read(&suite(
-        "<testcase classname='/work/tree/test/x.js' name='&lt;X at 0x7f00aa11&gt;'/>",
+        "<testcase classname='/build/tree/test/x.js' name='&lt;X at 0x7f00aa11&gt;'/>",
     ));
     assert_eq!(outcomes(&tests), [("test/x.js::<X at 0x…>", Passed)]);
 }
