@@ -9,11 +9,13 @@ use serde::{Deserialize, Serialize};
 
 mod change;
 mod delivery;
+mod plugin;
 mod report;
 mod tournament;
 
 pub use change::*;
 pub use delivery::*;
+pub use plugin::*;
 pub use report::*;
 pub use tournament::*;
 
@@ -86,6 +88,10 @@ pub enum Fact {
         digest: String,
         answer: Result<ProbeReport, Fault>,
     },
+    /// A plugin was called; what it answered follows.
+    PluginCalled {
+        call: PluginCall,
+    },
     /// A strategy handed in a change to the tree.
     Proposed {
         variant: String,
@@ -146,6 +152,7 @@ impl Fact {
             Fact::ModelAsked { .. } => ("agent.fix", "asked"),
             Fact::ModelAnswered { .. } => ("agent.fix", "answered"),
             Fact::Probed { .. } => ("agent.fix", "probed"),
+            Fact::PluginCalled { .. } => ("agent.plugin", "called"),
             Fact::Proposed { .. } => ("agent.fix", "proposed"),
             Fact::Refused { .. } => ("agent.fix", "refused"),
             Fact::Tried { .. } => ("result.trial", "tried"),

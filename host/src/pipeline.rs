@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::config::Project;
@@ -121,9 +122,9 @@ async fn attend(
             // Notes first: the stage may be finished only because its last note is on its way.
             biased;
             Some(note) = notes.recv() => {
-                keep(cx, run, note.fact).await?;
+                let at = keep(cx, run, note.fact).await?;
                 // A stage that was dropped does not wait for its answer.
-                let _ = note.kept.send(());
+                let _ = note.kept.send(at);
             }
             facts = &mut stage => return Ok(facts),
         }
@@ -170,10 +171,10 @@ async fn close(cx: &Cx, run: &Run, status: RunStatus) -> Result<Vec<Fact>, Stage
     Ok(vec![Fact::RunClosed { status }])
 }
 
-async fn keep(cx: &Cx, run: &mut Run, fact: Fact) -> Result<(), PipelineError> {
+async fn keep(cx: &Cx, run: &mut Run, fact: Fact) -> Result<Timestamp, PipelineError> {
     let event = append(&cx.house.store, &run.project, &run.id, run.length, fact).await?;
     run.record(&event)?;
-    Ok(())
+    Ok(event.at)
 }
 
 async fn append(

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::{Config, Project};
@@ -99,10 +100,10 @@ pub fn failed(doing: &str, error: &dyn std::error::Error) -> StageError {
     StageError { why }
 }
 
-/// A fact on its way to the pipeline; `kept` fires once it is durable.
+/// A fact on its way to the pipeline; `kept` tells when it became durable.
 pub struct Note {
     pub fact: Fact,
-    pub kept: oneshot::Sender<()>,
+    pub kept: oneshot::Sender<Timestamp>,
 }
 
 /// Hands facts to the pipeline from within a stage, for what must be durable before the stage goes on.
@@ -115,8 +116,8 @@ impl Recorder {
         (Recorder(sender), receiver)
     }
 
-    /// Returns when the fact is durable; an error means the pipeline has stopped.
-    pub async fn record(&self, fact: Fact) -> Result<(), StageError> {
+    /// Returns the fact's time once it is durable; an error means the pipeline has stopped.
+    pub async fn record(&self, fact: Fact) -> Result<Timestamp, StageError> {
         let (kept, done) = oneshot::channel();
         let stopped = |_| StageError::new("the run was stopped");
         self.0

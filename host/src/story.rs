@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::event::{
-    Action, Candidate, DiffStat, Event, Gate, Objection, Oid, RunStatus, Trial, Usage, VariantState,
+    Action, Candidate, Denial, DiffStat, Event, Gate, Objection, Oid, RunStatus, Trial, Usage,
+    VariantState,
 };
 
 mod lines;
@@ -79,6 +80,9 @@ pub struct VariantStory {
     /// Its own explanation, or why it handed in nothing.
     pub rationale: String,
     pub usage: UsageStory,
+    /// What the strategy asked for and was not given.
+    #[serde(default)]
+    pub denials: Vec<Denial>,
     /// What the strategy took, and its trials.
     pub seconds: f64,
 }
@@ -155,6 +159,7 @@ fn variant(attempt: &Attempt<'_>) -> VariantStory {
         patch: candidate.map(|c| c.patch.clone()).unwrap_or_default(),
         rationale: text::clean(attempt.rationale()),
         usage: usage(attempt.usage),
+        denials: attempt.denials.to_vec(),
         seconds: rounded(attempt.seconds(), 1e3),
     }
 }

@@ -7,7 +7,7 @@ use crate::bindings::escalation::exports::changebus::escalation::gate;
 use crate::bindings::scorer::changebus::host::arena;
 use crate::bindings::scorer::exports::changebus::scorer::judge;
 use crate::bindings::strategy::changebus::host::{
-    budget, config, history, llm, log, patching, probe, workspace,
+    budget, clock, config, history, llm, log, patching, probe, random, tools, workspace,
 };
 pub use crate::bindings::strategy::changebus::strategy::failure::Context;
 use crate::bindings::strategy::changebus::types::errors;
@@ -15,7 +15,7 @@ use crate::bindings::strategy::exports::changebus::strategy::fix;
 use crate::{
     Action, Commit, Completion, Contender, Decision, Edit, Escalation, Failure, Fault, FaultKind,
     Hit, Host, Level, Outcome, Patch, Prompt, Report, Role, Scored, Scorer, SearchOpts, Services,
-    Strategy, Tournament, Tree,
+    Strategy, ToolReport, Tournament, Tree,
 };
 
 pub use arena::Tournament as Arena;
@@ -116,6 +116,28 @@ impl Host for Outside {
         probe::run(&wire_patch(patch))
             .map(|found| report(&found))
             .map_err(fault)
+    }
+
+    fn tools(&self) -> Vec<String> {
+        tools::names()
+    }
+
+    fn run_tool(&self, name: &str, patch: &Patch) -> Result<ToolReport, Fault> {
+        let report = tools::run(name, &wire_patch(patch)).map_err(fault)?;
+        Ok(ToolReport {
+            exit_code: report.exit_code(),
+            output: report.output(OUTPUT),
+            changed: report.changed_paths(),
+            diff: report.diff(),
+        })
+    }
+
+    fn now_ms(&self) -> u64 {
+        clock::now_ms()
+    }
+
+    fn random(&self, len: u32) -> Vec<u8> {
+        random::bytes(len)
     }
 }
 

@@ -9,7 +9,7 @@
 use serde::de::DeserializeOwned;
 
 use crate::types::{
-    Commit, Completion, Fault, FaultKind, Hit, Level, Patch, Prompt, Report, SearchOpts,
+    Commit, Completion, Fault, FaultKind, Hit, Level, Patch, Prompt, Report, SearchOpts, ToolReport,
 };
 
 /// Longest file [`Tree::read_text`] reads, in bytes.
@@ -43,6 +43,18 @@ pub trait Host: Services {
 
     /// Tries a patch on the tests, in a workspace of its own. Costs one of `probe.runs`.
     fn probe(&self, patch: &Patch) -> Result<Report, Fault>;
+
+    /// Names of the commands the operator lets strategies have run on this project, sorted.
+    fn tools(&self) -> Vec<String>;
+
+    /// Has such a command run on the failing tree with the patch applied. Costs one of `probe.runs`.
+    fn run_tool(&self, name: &str, patch: &Patch) -> Result<ToolReport, Fault>;
+
+    /// Milliseconds since 1970 in UTC; stands still while the plugin computes.
+    fn now_ms(&self) -> u64;
+
+    /// At most 1024 bytes, the same ones in a replay.
+    fn random(&self, len: u32) -> Vec<u8>;
 }
 
 /// A read-only tree pinned to one commit.

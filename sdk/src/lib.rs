@@ -57,7 +57,7 @@ pub use changebus_edits as edits;
 pub use imports::{Contender, Failure, Host, Services, Tournament, Tree};
 pub use types::{
     Action, Commit, Completion, Decision, Edit, Fault, FaultKind, Hit, Level, Outcome, Patch,
-    Prompt, Proposal, Report, Role, Scored, SearchOpts,
+    Prompt, Proposal, Report, Role, Scored, SearchOpts, ToolReport,
 };
 
 /// Proposes a change to the tree that makes the failing tests pass, or says why nothing should change.

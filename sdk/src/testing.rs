@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     Commit, Completion, Contender, Edit, Escalation, Failure, Fault, FaultKind, Hit, Host, Level,
-    Outcome, Patch, Prompt, Report, Scored, Scorer, SearchOpts, Services, Strategy, Tournament,
-    Tree, edits,
+    Outcome, Patch, Prompt, Report, Scored, Scorer, SearchOpts, Services, Strategy, ToolReport,
+    Tournament, Tree, edits,
 };
 
 /// Content by path.
@@ -123,6 +123,10 @@ struct TestCase {
 }
 
 type Oracle = Box<dyn Fn(&Files) -> Report>;
+type Tool = Box<dyn Fn(Files) -> Files>;
+
+/// When the bench's clock starts: the first moment of 2026.
+const EPOCH_MS: u64 = 1_767_225_600_000;
 
 /// A strategy's world. Set it up by chaining, run the strategy with [`Bench::run`], then ask what happened.
 #[derive(Default)]
@@ -139,6 +143,10 @@ pub struct Bench {
     prompts: RefCell<Vec<Prompt>>,
     oracle: Option<Oracle>,
     probed: RefCell<Vec<Files>>,
+    tools: BTreeMap<String, Tool>,
+    /// Answers of the host that took time, so far.
+    waited: Cell<u64>,
+    drawn: Cell<u8>,
     budget: RefCell<BTreeMap<String, u64>>,
 }
 
@@ -239,6 +247,12 @@ impl Bench {
     /// What the tests say of a patched tree. Without it, a probe is `probe.unavailable`.
     pub fn tests(mut self, oracle: impl Fn(&Files) -> Report + 'static) -> Bench {
         self.oracle = Some(Box::new(oracle));
+        self
+    }
+
+    /// A command of the project: what it makes of the files. It ends well and prints nothing.
+    pub fn tool(mut self, name: &str, run: impl Fn(Files) -> Files + 'static) -> Bench {
+        self.tools.insert(name.to_owned(), Box::new(run));
         self
     }
 
@@ -529,6 +543,7 @@ impl Host for Bench {
     }
 
     fn complete(&self, prompt: &Prompt) -> Result<Completion, Fault> {
+        self.waited.set(self.waited.get() + 1);
         self.spend("llm.calls", "llm.budget")?;
         self.prompts.borrow_mut().push(prompt.clone());
         let no_answer = || {
@@ -559,6 +574,7 @@ impl Host for Bench {
                 "the bench has no tests",
             )
         };
+        self.waited.set(self.waited.get() + 1);
         let oracle = self.oracle.as_ref().ok_or_else(no_tests)?;
         self.spend("probe.runs", "probe.spent")?;
         let files = self.patched(patch)?;
@@ -566,6 +582,74 @@ impl Host for Bench {
         self.probed.borrow_mut().push(files);
         Ok(report)
     }
+
+    fn tools(&self) -> Vec<String> {
+        self.tools.keys().cloned().collect()
+    }
+
+    fn run_tool(&self, name: &str, patch: &Patch) -> Result<ToolReport, Fault> {
+        self.waited.set(self.waited.get() + 1);
+        let unknown = || {
+            Fault::new(
+                FaultKind::NotFound,
+                "tool.unknown",
+                format!("the bench has no tool `{name}`"),
+            )
+        };
+        let tool = self.tools.get(name).ok_or_else(unknown)?;
+        self.spend("probe.runs", "probe.spent")?;
+        let before = self.patched(patch)?;
+        let after = tool(before.clone());
+        Ok(ToolReport {
+            exit_code: Some(0),
+            output: String::new(),
+            changed: changed(&before, &after),
+            diff: whole_diff(&self.head.files, &after),
+        })
+    }
+
+    /// A second for every answer that took time.
+    fn now_ms(&self) -> u64 {
+        EPOCH_MS + 1000 * self.waited.get()
+    }
+
+    /// Counts up, so that a test can tell the draws apart.
+    fn random(&self, len: u32) -> Vec<u8> {
+        let next = |_| {
+            self.drawn.set(self.drawn.get().wrapping_add(1));
+            self.drawn.get()
+        };
+        (0..len.min(1024)).map(next).collect()
+    }
+}
+
+fn changed(before: &Files, after: &Files) -> Vec<String> {
+    let paths: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let differs = |path: &&&String| before.get(**path) != after.get(**path);
+    paths
+        .iter()
+        .filter(differs)
+        .map(|p| p.to_string())
+        .collect()
+}
+
+/// Every changed file as one hunk.
+fn whole_diff(before: &Files, after: &Files) -> String {
+    let mut diff = String::new();
+    for path in changed(before, after) {
+        let (old, new) = (before.get(&path), after.get(&path));
+        let name = |side, file: Option<&String>| match file {
+            Some(_) => format!("{side}/{path}"),
+            None => "/dev/null".to_owned(),
+        };
+        let signed = |sign, file: Option<&String>| -> String {
+            let lines = file.iter().flat_map(|text| text.lines());
+            lines.map(|line| format!("{sign}{line}\n")).collect()
+        };
+        diff += &format!("--- {}\n+++ {}\n@@\n", name('a', old), name('b', new));
+        diff += &(signed('-', old) + &signed('+', new));
+    }
+    diff
 }
 
 /// A tree out of strings.

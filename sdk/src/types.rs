@@ -269,6 +269,19 @@ impl Report {
     }
 }
 
+/// What a tool of the project did to the tree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolReport {
+    /// None where it was killed by a signal or its timeout.
+    pub exit_code: Option<i32>,
+    /// The end of what it printed.
+    pub output: String,
+    /// Paths it changed, sorted.
+    pub changed: Vec<String>,
+    /// The given patch and the tool's changes together, for [`Patch::unified_diff`].
+    pub diff: String,
+}
+
 /// What a strategy answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use changebus::event::{
     Action, Edit, Fault, FaultKind, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure,
-    Usage,
+    ToolReport, Usage,
 };
 use changebus::outside::reading::{Hit, ReadTree, SearchOptions};
 use changebus::outside::wasm::{
@@ -155,6 +155,18 @@ impl Services for Desk {
                 seconds: 0.1,
             })
         })
+    }
+    fn run_tool(&self, name: String, _: Patch) -> BoxFuture<'_, Result<ToolReport, Fault>> {
+        panic!("none of these plugins runs tools, not even `{name}`")
+    }
+    fn tools(&self) -> Vec<String> {
+        vec![]
+    }
+    fn now_ms(&self) -> u64 {
+        0
+    }
+    fn random(&self, len: u32) -> Vec<u8> {
+        vec![7; len as usize]
     }
     fn remaining(&self, _: &str) -> Option<u64> {
         Some(20)

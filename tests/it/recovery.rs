@@ -131,8 +131,8 @@ async fn the_log_is_whole(world: &World) -> Ending {
         .journal
         .answered
         .values()
-        .filter(|answer| {
-            answer
+        .filter(|kept| {
+            kept.answer
                 .as_ref()
                 .is_err_and(|fault| fault.code == "llm.answer-lost")
         })

@@ -207,6 +207,20 @@ pub struct ProbeReport {
     pub seconds: f64,
 }
 
+/// What a tool of the project did to a patched tree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ToolReport {
+    /// None where it was killed by a signal or its timeout.
+    pub exit_code: Option<i32>,
+    /// The end of what it printed.
+    pub output: String,
+    /// Paths it changed, sorted.
+    pub changed: Vec<String>,
+    /// The given patch and the tool's changes together, against the head.
+    pub diff: String,
+    pub seconds: f64,
+}
+
 /// What a variant proposed, resolved to a tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Candidate {

@@ -12,8 +12,8 @@ use super::triage;
 use crate::config::Policy;
 use crate::event::{
     Action, Advice, Change, Delivery, Event, Fact, Fault, Finding, ModelAnswer, ModelRequest, Oid,
-    Opening, PluginFailure, PreparedMerge, ProbeReport, Role, RunId, RunStatus, Scoring,
-    TestReport, Triage, Trial, Usage, Verdict,
+    Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Role, RunId, RunStatus,
+    Scoring, TestReport, Triage, Trial, Usage, Verdict,
 };
 
 /// How a run is driven: what the daemon does, and how `fix` differs.
@@ -63,8 +63,16 @@ pub enum Next {
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     pub asked: BTreeMap<(String, u32), ModelRequest>,
-    pub answered: BTreeMap<(String, u32), Result<ModelAnswer, Fault>>,
-    pub probed: BTreeMap<(String, u32), (String, Result<ProbeReport, Fault>)>,
+    pub answered: BTreeMap<(String, u32), Kept<ModelAnswer>>,
+    /// With the digest of the patch that was probed.
+    pub probed: BTreeMap<(String, u32), (String, Kept<ProbeReport>)>,
+}
+
+/// An answer that took time, and when it was kept: what a strategy's clock shows from then on.
+#[derive(Clone, Debug)]
+pub struct Kept<T> {
+    pub answer: Result<T, Fault>,
+    pub at: jiff::Timestamp,
 }
 
 /// A fact that may not stand where it stands.
@@ -90,6 +98,8 @@ pub struct Run {
     pub triage: Option<Triage>,
     pub opening: Option<Opening>,
     pub journal: Journal,
+    /// Every call of a plugin, oldest first.
+    pub calls: Vec<PluginCall>,
     pub handed_in: BTreeMap<String, HandedIn>,
     pub trials: BTreeMap<Oid, Vec<Trial>>,
     pub scoring: Option<Scoring>,
@@ -121,6 +131,7 @@ impl Run {
             triage: None,
             opening: None,
             journal: Journal::default(),
+            calls: vec![],
             handed_in: BTreeMap::new(),
             trials: BTreeMap::new(),
             scoring: None,
@@ -153,7 +164,7 @@ impl Run {
             fact: event.fact.subject(&self.project),
             why,
         })?;
-        self.fold(event.fact.clone());
+        self.fold(event.fact.clone(), event.at);
         self.length += 1;
         Ok(())
     }
@@ -188,7 +199,9 @@ impl Run {
                     "this call was answered before",
                 )
             }
-            Fact::Probed { .. } => refuse(self.opening.is_none(), "no tournament is open"),
+            Fact::Probed { .. } | Fact::PluginCalled { .. } => {
+                refuse(self.opening.is_none(), "no tournament is open")
+            }
             Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => refuse(
                 self.opening.is_none() || self.handed_in.contains_key(variant),
                 "a variant hands in once",
@@ -213,7 +226,7 @@ impl Run {
         }
     }
 
-    fn fold(&mut self, fact: Fact) {
+    fn fold(&mut self, fact: Fact, at: jiff::Timestamp) {
         let failed = matches!(fact, Fact::StageFailed { .. });
         self.failures_in_a_row = if failed {
             self.failures_in_a_row + 1
@@ -239,19 +252,20 @@ impl Run {
                 variant,
                 call,
                 answer,
-            } => drop(self.journal.answered.insert((variant, call), answer)),
+            } => {
+                let kept = Kept { answer, at };
+                self.journal.answered.insert((variant, call), kept);
+            }
             Fact::Probed {
                 variant,
                 probe,
                 digest,
                 answer,
             } => {
-                drop(
-                    self.journal
-                        .probed
-                        .insert((variant, probe), (digest, answer)),
-                );
+                let kept = Kept { answer, at };
+                self.journal.probed.insert((variant, probe), (digest, kept));
             }
+            Fact::PluginCalled { call } => self.calls.push(call),
             Fact::Proposed { variant, candidate } => drop(
                 self.handed_in
                     .insert(variant, HandedIn::Candidate(candidate)),
@@ -462,8 +476,8 @@ impl Run {
     /// What the models cost so far.
     pub fn usage(&self) -> Usage {
         let mut sum = Usage::default();
-        for answer in self.journal.answered.values() {
-            sum += usage_of(answer);
+        for kept in self.journal.answered.values() {
+            sum += usage_of(&kept.answer);
         }
         sum
     }

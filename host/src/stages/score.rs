@@ -117,7 +117,9 @@ fn metrics(
         .answered
         .iter()
         .filter(|((v, _), _)| v == variant);
-    let cost: f64 = answers.map(|(_, answer)| usage_of(answer).cost_usd).sum();
+    let cost: f64 = answers
+        .map(|(_, kept)| usage_of(&kept.answer).cost_usd)
+        .sum();
     let metrics = [
         (
             "tests.to-fix",

@@ -10,8 +10,9 @@ use super::screen::status_tone;
 use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
-    Candidate, Event, Fact, Fault, IgnoreReason, ModelAnswer, Oid, Outcome, PluginFailure, Refusal,
-    RefusalKind, Role, RunStatus, Scoring, Sighting, TestReport, Trial, Verdict,
+    Candidate, Ended, Event, Fact, Fault, IgnoreReason, ModelAnswer, Oid, Outcome, PluginCall,
+    PluginFailure, Refusal, RefusalKind, Role, RunStatus, Scoring, Sighting, TestReport, Trial,
+    Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -136,6 +137,7 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
             )),
             Err(fault) => (Tone::Bad, format!("{variant}: {fault}")),
         },
+        Fact::PluginCalled { call } => call_words(call),
         Fact::Proposed { variant, candidate } => plain(candidate_words(variant, candidate)),
         Fact::Refused { variant, refusal } => refusal_words(variant, refusal),
         Fact::Tried { trial } => trial_words(trial),
@@ -155,6 +157,25 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
         Fact::Delivered { delivery } => (Tone::Heading, delivery_words(delivery)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
         Fact::RunClosed { status } => (status_tone(*status), status_name(*status).to_owned()),
+    }
+}
+
+fn call_words(call: &PluginCall) -> (Tone, String) {
+    let ledger = &call.ledger;
+    let mut told = format!(
+        "{}: {} computed {} ms of {} ms, {}",
+        call.role,
+        call.plugin.name,
+        ledger.cpu_ms,
+        ledger.wall_ms,
+        count(ledger.host_calls as usize, "host call")
+    );
+    for denial in &ledger.denials {
+        told += &format!("; denied {} {}x", denial.code, denial.times);
+    }
+    match &call.ended {
+        Ended::Answered => (Tone::Plain, told),
+        Ended::Failed { why, .. } => (Tone::Bad, format!("{told}; {why}")),
     }
 }
 

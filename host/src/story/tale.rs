@@ -7,9 +7,9 @@ use jiff::Timestamp;
 
 use super::{Seconds, duration, rounded, seconds_between};
 use crate::event::{
-    Action, Advice, Candidate, Change, Delivery, Event, Fact, Objection, Opening, PluginFailure,
-    PreparedMerge, Refusal, RefusalKind, Role, RunId, RunStatus, Score, Scoring, Standing,
-    TestReport, Triage, Trial, Usage, VariantState, Verdict,
+    Action, Advice, CallRole, Candidate, Change, Delivery, Denial, Event, Fact, Objection, Opening,
+    PluginCall, PluginFailure, PreparedMerge, Refusal, RefusalKind, Role, RunId, RunStatus, Score,
+    Scoring, Standing, TestReport, Triage, Trial, Usage, VariantState, Verdict,
 };
 
 /// The marks of the published score, in its order.
@@ -67,6 +67,8 @@ pub struct Attempt<'a> {
     pub asked: usize,
     pub answered: usize,
     pub probes: usize,
+    /// What its strategy asked for and was not given.
+    pub denials: &'a [Denial],
 }
 
 impl<'a> Tale<'a> {
@@ -130,6 +132,7 @@ impl<'a> Tale<'a> {
                 attempt.usage += spent.unwrap_or_default();
             }
             Fact::Probed { variant, .. } => self.attempt(variant).probes += 1,
+            Fact::PluginCalled { call } => self.take_call(call),
             Fact::Proposed { variant, candidate } => {
                 self.attempt(variant).candidate = Some(candidate);
                 self.handed_in_at = Some(at);
@@ -147,6 +150,12 @@ impl<'a> Tale<'a> {
             Fact::Delivered { delivery } => self.delivery = Some(delivery),
             Fact::StageFailed { stage, why } => self.troubles.push((stage, why)),
             Fact::RunClosed { status } => self.status = Some(*status),
+        }
+    }
+
+    fn take_call(&mut self, call: &'a PluginCall) {
+        if let CallRole::Strategy(variant) = &call.role {
+            self.attempt(variant).denials = &call.ledger.denials;
         }
     }
 
@@ -438,6 +447,7 @@ impl<'a> Attempt<'a> {
             asked: 0,
             answered: 0,
             probes: 0,
+            denials: &[],
         }
     }
 

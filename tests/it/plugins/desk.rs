@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use changebus::event::{
     Commit, Fault, FaultKind, ModelAnswer, ModelRequest, Oid, Patch, ProbeReport, TestFailure,
-    Usage,
+    ToolReport, Usage,
 };
 use changebus::outside::reading::{Hit, ReadTree, SearchOptions};
 use changebus::outside::wasm::{
@@ -195,6 +195,28 @@ impl Services for Books {
             failed: 1,
             seconds: 1.5,
         }))
+    }
+
+    fn run_tool(&self, name: String, _: Patch) -> Answer<'_, Result<ToolReport, Fault>> {
+        Box::pin(self.answer(ToolReport {
+            exit_code: Some(0),
+            output: format!("ran {name}"),
+            changed: vec!["a.txt".to_owned()],
+            diff: "--- a/a.txt\n+++ b/a.txt\n".to_owned(),
+            seconds: 0.5,
+        }))
+    }
+
+    fn tools(&self) -> Vec<String> {
+        vec!["format".to_owned()]
+    }
+
+    fn now_ms(&self) -> u64 {
+        1_767_225_600_000
+    }
+
+    fn random(&self, len: u32) -> Vec<u8> {
+        (0..len).map(|n| n as u8).collect()
     }
 
     fn remaining(&self, meter: &str) -> Option<u64> {

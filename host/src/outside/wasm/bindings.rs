@@ -11,6 +11,7 @@ pub mod host {
         imports: {
             "changebus:host/llm.[method]prompt.send": async | trappable,
             "changebus:host/probe.run": async | trappable,
+            "changebus:host/tools.run": async | trappable,
             "changebus:host/workspace.[method]tree.size": async | trappable,
             "changebus:host/workspace.[method]tree.read": async | trappable,
             "changebus:host/workspace.[method]tree.glob": async | trappable,
@@ -26,6 +27,7 @@ pub mod host {
             "changebus:host/workspace.tree": crate::outside::wasm::imports::TreeHandle,
             "changebus:host/patching.patch": crate::outside::wasm::imports::PatchDraft,
             "changebus:host/probe.report": crate::event::ProbeReport,
+            "changebus:host/tools.tool-report": crate::event::ToolReport,
             "changebus:host/arena.contender": crate::outside::wasm::imports::ContenderHandle,
             "changebus:host/arena.tournament": crate::outside::wasm::imports::TournamentHandle,
         },

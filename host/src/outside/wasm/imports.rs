@@ -12,7 +12,7 @@ use wasmtime::component::{Resource, ResourceTable};
 use wasmtime_wasi::WasiCtx;
 
 use super::bindings::host::changebus::host::{
-    arena, budget, config, history, llm, log, patching, probe, workspace,
+    arena, budget, clock, config, history, llm, log, patching, probe, random, tools, workspace,
 };
 use super::bindings::host::changebus::types::errors;
 use super::bindings::strategy::changebus::strategy::failure;
@@ -23,12 +23,14 @@ use super::task::{Contender, Field, StrategyTask};
 use super::wasi;
 use crate::event::{
     Edit, Fault, FaultKind, ModelAnswer, ModelMessage, ModelRequest, Patch, ProbeReport,
-    SystemBlock,
+    SystemBlock, ToolReport,
 };
 use crate::outside::reading::ReadTree;
 
 /// Most entries that one call of `glob` or `search` brings back.
 const MOST_HITS: u32 = 10_000;
+/// Most bytes one call of `random` draws.
+const MOST_RANDOM: u32 = 1024;
 /// What an edit or a block costs the host beside its text, in bytes.
 const OVERHEAD: usize = 64;
 
@@ -664,6 +666,67 @@ impl probe::HostReport for State {
     fn drop(&mut self, report: Resource<ProbeReport>) -> wasmtime::Result<()> {
         self.table.delete(report)?;
         Ok(())
+    }
+}
+
+impl tools::Host for State {
+    fn names(&mut self) -> wasmtime::Result<Vec<String>> {
+        self.meter.call()?;
+        Ok(self.task()?.services.tools())
+    }
+
+    async fn run(
+        &mut self,
+        name: String,
+        patch: Resource<PatchDraft>,
+    ) -> Result<Resource<ToolReport>, Refused> {
+        self.meter.call()?;
+        let patch = self.table.get(&patch)?.finished()?.clone();
+        let services = Arc::clone(&self.task()?.services);
+        let ran = async move { services.run_tool(name, patch).await };
+        let report = at_home(self.home()?, ran).await??;
+        Ok(self.table.push(report)?)
+    }
+}
+
+impl tools::HostToolReport for State {
+    fn exit_code(&mut self, report: Resource<ToolReport>) -> wasmtime::Result<Option<i32>> {
+        self.meter.call()?;
+        Ok(self.table.get(&report)?.exit_code)
+    }
+
+    fn output(&mut self, report: Resource<ToolReport>, max_bytes: u32) -> wasmtime::Result<String> {
+        self.meter.call()?;
+        Ok(tail(&self.table.get(&report)?.output, max_bytes).to_owned())
+    }
+
+    fn changed_paths(&mut self, report: Resource<ToolReport>) -> wasmtime::Result<Vec<String>> {
+        self.meter.call()?;
+        Ok(self.table.get(&report)?.changed.clone())
+    }
+
+    fn diff(&mut self, report: Resource<ToolReport>) -> wasmtime::Result<String> {
+        self.meter.call()?;
+        Ok(self.table.get(&report)?.diff.clone())
+    }
+
+    fn drop(&mut self, report: Resource<ToolReport>) -> wasmtime::Result<()> {
+        self.table.delete(report)?;
+        Ok(())
+    }
+}
+
+impl clock::Host for State {
+    fn now_ms(&mut self) -> wasmtime::Result<u64> {
+        self.meter.call()?;
+        Ok(self.task()?.services.now_ms())
+    }
+}
+
+impl random::Host for State {
+    fn bytes(&mut self, len: u32) -> wasmtime::Result<Vec<u8>> {
+        self.meter.call()?;
+        Ok(self.task()?.services.random(len.min(MOST_RANDOM)))
     }
 }
 

@@ -46,7 +46,7 @@ const WASI: [&str; 13] = [
     "wasi:cli/terminal-stdout",
     "wasi:cli/terminal-stderr",
 ];
-const STRATEGY: [&str; 10] = [
+const STRATEGY: [&str; 13] = [
     "changebus:host/log",
     "changebus:host/config",
     "changebus:host/budget",
@@ -54,6 +54,9 @@ const STRATEGY: [&str; 10] = [
     "changebus:host/workspace",
     "changebus:host/patching",
     "changebus:host/probe",
+    "changebus:host/tools",
+    "changebus:host/clock",
+    "changebus:host/random",
     "changebus:host/history",
     "changebus:strategy/failure",
     "changebus:types/errors",

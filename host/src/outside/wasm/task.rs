@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use crate::event::{Commit, Fault, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure};
+use crate::event::{
+    Commit, Fault, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure, ToolReport,
+};
 use crate::outside::reading::ReadTree;
 
 /// One strategy's turn: the failure, the tree it stands in, and what it may ask for.
@@ -60,11 +62,18 @@ pub trait ReadChange: Send + Sync {
 /// What costs money or time. The implementor keeps the books and the journal: a guest is deterministic, so
 /// answering a repeated call from the journal brings it back to where it stood.
 ///
-/// The two futures run on the runtime that called `run_strategy`, never on the guests' threads, and are
+/// The futures run on the runtime that called `run_strategy`, never on the guests' threads, and are
 /// dropped when the strategy is stopped.
 pub trait Services: Send + Sync {
     fn complete(&self, request: ModelRequest) -> BoxFuture<'_, Result<ModelAnswer, Fault>>;
     fn probe(&self, patch: Patch) -> BoxFuture<'_, Result<ProbeReport, Fault>>;
+    fn run_tool(&self, name: String, patch: Patch) -> BoxFuture<'_, Result<ToolReport, Fault>>;
+    /// Names of the project's tools, sorted.
+    fn tools(&self) -> Vec<String>;
+    /// Milliseconds since 1970: the time of the last answer that took time, so a replay reads the same.
+    fn now_ms(&self) -> u64;
+    /// The same bytes for the same run, variant and position.
+    fn random(&self, len: u32) -> Vec<u8>;
     /// `llm.calls`, `llm.output-tokens`, `llm.usd-micros`, `probe.runs`; none where unknown or unlimited.
     fn remaining(&self, meter: &str) -> Option<u64>;
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]);

@@ -5,15 +5,17 @@
 //! facts belong into `dossier.rs`.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::event::{
     Entry, Fact, Fault, FaultKind, FaultUsage, ModelAnswer, ModelRequest, Patch, ProbeReport,
+    ToolReport,
 };
 use crate::failpoint;
 use crate::outside::claude::Ceiling;
@@ -34,6 +36,10 @@ pub struct Desk {
     probes: AtomicU32,
     /// Millionths of a dollar.
     spent: AtomicU64,
+    /// Milliseconds since 1970 when the last answer that took time was kept; the run's opening before that.
+    now: AtomicI64,
+    /// Bytes of chance drawn so far.
+    drawn: AtomicU64,
     /// A fault of the host, not of the plugin: the heat is not lost, the stage fails.
     host_failure: Mutex<Option<StageError>>,
 }
@@ -41,13 +47,15 @@ pub struct Desk {
 impl Desk {
     pub fn new(cx: Cx, run: std::sync::Arc<Run>, entry: &Entry) -> Desk {
         Desk {
-            cx,
-            run,
             variant: entry.name.clone(),
             calls: AtomicU32::new(0),
             probes: AtomicU32::new(0),
             spent: AtomicU64::new(0),
+            now: AtomicI64::new(run.opened_at.as_millisecond()),
+            drawn: AtomicU64::new(0),
             host_failure: Mutex::new(None),
+            cx,
+            run,
         }
     }
 
@@ -68,12 +76,17 @@ impl Desk {
         fault
     }
 
-    async fn record(&self, fact: Fact) -> Result<(), Fault> {
+    async fn record(&self, fact: Fact) -> Result<Timestamp, Fault> {
         self.cx
             .recorder
             .record(fact)
             .await
             .map_err(|e| self.host_failed(e))
+    }
+
+    /// The strategy's clock moves to when an answer was kept, on the first run and on every later one.
+    fn clock_shows(&self, at: Timestamp) {
+        self.now.store(at.as_millisecond(), Ordering::SeqCst);
     }
 
     /// A call that was answered before the last restart is answered from the log; one that was asked and never
@@ -89,7 +102,10 @@ impl Desk {
             )));
         }
         let answer = match (self.run.journal.answered.get(&key), asked) {
-            (Some(answer), _) => answer.clone(),
+            (Some(kept), _) => {
+                self.clock_shows(kept.at);
+                kept.answer.clone()
+            }
             (None, Some(_)) => {
                 let ceiling = self
                     .cx
@@ -138,7 +154,8 @@ impl Desk {
             call,
             answer: answer.clone(),
         };
-        self.record(fact).await.map(|()| answer)
+        self.clock_shows(self.record(fact).await?);
+        Ok(answer)
     }
 
     /// Weighs the dearest this call can become against what is left, and states the intent, as one step:
@@ -154,6 +171,7 @@ impl Desk {
             request: request.clone(),
         })
         .await
+        .map(drop)
     }
 
     async fn accounts(&self) -> Result<Accounts, StageError> {
@@ -195,14 +213,14 @@ impl Desk {
     async fn try_out(&self, patch: Patch) -> Result<ProbeReport, Fault> {
         let probe = self.probes.fetch_add(1, Ordering::SeqCst);
         let digest = digest(&patch);
-        if let Some((earlier, answer)) = self.run.journal.probed.get(&(self.variant.clone(), probe))
-        {
+        if let Some((earlier, kept)) = self.run.journal.probed.get(&(self.variant.clone(), probe)) {
             if *earlier != digest {
                 return Err(self.host_failed(StageError::new(
                     "a strategy probed something else than before the restart",
                 )));
             }
-            return answer.clone();
+            self.clock_shows(kept.at);
+            return kept.answer.clone();
         }
         if probe >= self.cx.project.policy.probes {
             let all = self.cx.project.policy.probes;
@@ -219,7 +237,7 @@ impl Desk {
             digest,
             answer: answer.clone(),
         };
-        self.record(fact).await?;
+        self.clock_shows(self.record(fact).await?);
         answer
     }
 
@@ -270,6 +288,29 @@ impl Services for Desk {
         }
     }
 
+    fn run_tool(&self, name: String, _: Patch) -> BoxFuture<'_, Result<ToolReport, Fault>> {
+        let unknown = format!("no tool `{name}` is configured for this project");
+        std::future::ready(Err(Fault::new(
+            FaultKind::NotFound,
+            "tool.unknown",
+            unknown,
+        )))
+        .boxed()
+    }
+
+    fn tools(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.now.load(Ordering::SeqCst)).unwrap_or(0)
+    }
+
+    fn random(&self, len: u32) -> Vec<u8> {
+        let from = self.drawn.fetch_add(u64::from(len), Ordering::SeqCst);
+        chance(&format!("{}/{}", self.run.id, self.variant), from, len)
+    }
+
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
         let message = self.cx.house.redactor.clean(message);
         let (run, variant) = (&self.run.id.0, &self.variant);
@@ -281,6 +322,16 @@ impl Services for Desk {
             }
         }
     }
+}
+
+/// Bytes `from` onwards of a stream that a name decides alone.
+fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
+    const BLOCK: u64 = 32;
+    let skip = (from % BLOCK) as usize;
+    let blocks = from / BLOCK..=(from + u64::from(len)) / BLOCK;
+    let block = |n: u64| Sha256::digest(format!("{name}/{n}"));
+    let bytes = blocks.flat_map(|n| block(n).to_vec());
+    bytes.skip(skip).take(len as usize).collect()
 }
 
 fn digest(patch: &Patch) -> String {
