@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, parse};
+use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, one_by_one, parse};
 use crate::evidence::{Evidence, gather};
 use crate::shares::clip;
 use crate::untrusted::{Fence, one_line, visible};
@@ -275,7 +275,7 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
 
     /// Edits that were dropped explain best why nothing is left.
     fn and_why(&self, unusable: String, dropped: &[String]) -> String {
-        let paths: BTreeSet<&String> = dropped.iter().collect();
+        let paths: BTreeSet<&String> = one_by_one(dropped);
         let Some(path) = paths.first() else {
             return unusable;
         };
