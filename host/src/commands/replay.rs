@@ -164,11 +164,11 @@ async fn heat(cx: &Cx, run: &Arc<Run>, variant: &str, then: &Fact) -> Comparison
     }
 }
 
-/// A plugin of another digest is no replay.
+/// A plugin of another digest is no replay; one that was replaced since is still kept.
 fn changed(cx: &Cx, kind: PluginKind, pinned: Option<&PluginRef>) -> Option<String> {
     let pinned = pinned?;
     let now = cx.house.plugins.reference(kind, &pinned.name);
-    (now != *pinned).then(|| {
+    (!cx.house.plugins.has(pinned)).then(|| {
         format!(
             "plugin {} is not the one that ran (then {:.12}, now {:.12})",
             pinned.name, pinned.digest, now.digest

@@ -45,8 +45,6 @@ pub struct State {
 
 /// What the guest was called for.
 pub enum Desk {
-    /// Nothing yet: it is only looked at.
-    Empty,
     Strategy {
         task: Box<StrategyTask>,
         home: Handle,

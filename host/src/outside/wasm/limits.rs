@@ -47,6 +47,8 @@ pub struct Limits {
     pub host_calls: u64,
     /// What one call may carry from the guest to the host, and what one read of a tree may bring back. 8 MiB.
     pub crossing_bytes: usize,
+    /// Everything that goes between a guest and the host in one call, both ways. 64 MiB.
+    pub boundary_bytes: usize,
     /// One patch. 8 MiB.
     pub patch_bytes: usize,
     /// All patches and prompts that the host keeps for a guest. 32 MiB.
@@ -69,6 +71,7 @@ impl Default for Limits {
             judge_wall: Duration::from_secs(10),
             host_calls: 200_000,
             crossing_bytes: 8 << 20,
+            boundary_bytes: 64 << 20,
             patch_bytes: 8 << 20,
             held_bytes: 32 << 20,
             log_lines: 1_000,
