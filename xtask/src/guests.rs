@@ -77,7 +77,46 @@ fn lay(root: &Path, target: &str, package: &str, to: &Path, name: &str) -> anyho
         to.join(format!(".{name}.new")),
         to.join(format!("{name}.wasm")),
     );
-    std::fs::copy(&built, &fresh).with_context(|| format!("copying {}", built.display()))?;
+    let bytes = std::fs::read(&built).with_context(|| format!("reading {}", built.display()))?;
+    std::fs::write(&fresh, with_manifest(bytes))
+        .with_context(|| format!("copying {}", built.display()))?;
     // Renamed into place: a daemon that is reading the directory never sees half a file.
     std::fs::rename(&fresh, &place).with_context(|| format!("placing {}", place.display()))
+}
+
+/// INTERIM, until the SDK's export macros write the manifest: one that asks for whatever the guest imports.
+fn with_manifest(mut component: Vec<u8>) -> Vec<u8> {
+    const SECTION: &str = "changebus:manifest";
+    let names = |name: &str| component.windows(name.len()).any(|at| at == name.as_bytes());
+    if names(SECTION) {
+        return component;
+    }
+    let kind = [
+        ("changebus:strategy/fix@", "strategy"),
+        ("changebus:scorer/judge@", "scorer"),
+        ("changebus:escalation/gate@", "escalation"),
+    ];
+    let kind = kind.iter().find(|(export, _)| names(export));
+    let asks = [
+        "llm", "probe", "tools", "workspace", "history", "clock", "random",
+    ];
+    let asks: Vec<String> = asks
+        .iter()
+        .filter(|ask| names(&format!("changebus:host/{ask}@")))
+        .map(|ask| format!("\"{ask}\""))
+        .collect();
+    let manifest = format!(
+        "{{\"manifest\":1,\"kind\":\"{}\",\"asks\":[{}]}}",
+        kind.map_or("", |(_, kind)| kind),
+        asks.join(",")
+    );
+    let mut section = vec![SECTION.len() as u8];
+    section.extend(SECTION.bytes());
+    section.extend(manifest.bytes());
+    component.push(0);
+    // The length in two digits of LEB128.
+    component.push(section.len() as u8 | 0x80);
+    component.push((section.len() >> 7) as u8);
+    component.extend(section);
+    component
 }

@@ -259,7 +259,6 @@ impl config::Host for State {
     fn get_json(&mut self) -> wasmtime::Result<String> {
         self.meter.call()?;
         let config = match &self.desk {
-            Desk::Empty => return Err(Stop::OutOfPlace.into()),
             Desk::Strategy { task, .. } => &task.config,
             Desk::Judge(field) => &field.config,
         };
@@ -287,7 +286,6 @@ impl history::Host for State {
     ) -> wasmtime::Result<Option<f64>> {
         self.meter.call()?;
         let history = match &self.desk {
-            Desk::Empty => return Err(Stop::OutOfPlace.into()),
             Desk::Strategy { task, .. } => &task.history,
             Desk::Judge(field) => &field.history,
         };
