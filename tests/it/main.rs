@@ -9,6 +9,8 @@ mod configuration;
 mod orders;
 mod plugins;
 mod recovery;
+mod registry;
+mod swap;
 mod tidy;
 mod tournament;
 mod watching;

@@ -87,7 +87,11 @@ fn lay(root: &Path, target: &str, package: &str, to: &Path, name: &str) -> anyho
 /// INTERIM, until the SDK's export macros write the manifest: one that asks for whatever the guest imports.
 fn with_manifest(mut component: Vec<u8>) -> Vec<u8> {
     const SECTION: &str = "changebus:manifest";
-    let names = |name: &str| component.windows(name.len()).any(|at| at == name.as_bytes());
+    let names = |name: &str| {
+        component
+            .windows(name.len())
+            .any(|at| at == name.as_bytes())
+    };
     if names(SECTION) {
         return component;
     }
@@ -98,7 +102,13 @@ fn with_manifest(mut component: Vec<u8>) -> Vec<u8> {
     ];
     let kind = kind.iter().find(|(export, _)| names(export));
     let asks = [
-        "llm", "probe", "tools", "workspace", "history", "clock", "random",
+        "llm",
+        "probe",
+        "tools",
+        "workspace",
+        "history",
+        "clock",
+        "random",
     ];
     let asks: Vec<String> = asks
         .iter()

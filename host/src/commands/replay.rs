@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{ExitCode, house, log, show};
 use crate::config::{Config, Policy, Project, ReportFormat, default_variants};
-use crate::event::{Event, Fact, PluginRef, RefusalKind};
+use crate::event::{Event, Fact, PluginFailure, PluginFailureKind, PluginRef, RefusalKind};
 use crate::outside::wasm::PluginKind;
 use crate::rules::paths::PathClasses;
 use crate::rules::run::Run;
@@ -108,6 +108,8 @@ async fn again(cx: &Cx, before: &[Event], event: &Event) -> anyhow::Result<Optio
             &event.fact,
             decide::triage(&run)?.first(),
         )),
+        // Who was left out was not asked.
+        Fact::Scored { scoring } if was_benched(scoring.failure.as_ref()) => None,
         Fact::Scored { .. } => {
             let pinned = run.opening.as_ref().map(|o| &o.scorer);
             Some(match changed(cx, PluginKind::Scorer, pinned) {
@@ -162,6 +164,10 @@ async fn heat(cx: &Cx, run: &Arc<Run>, variant: &str, then: &Fact) -> Comparison
             detail: format!("it wants something the log does not hold: {error}"),
         },
     }
+}
+
+fn was_benched(failure: Option<&PluginFailure>) -> bool {
+    failure.is_some_and(|failure| failure.kind == PluginFailureKind::Benched)
 }
 
 /// A plugin of another digest is no replay; one that was replaced since is still kept.
