@@ -10,6 +10,8 @@ mod manifests;
 mod orders;
 mod plugins;
 mod recovery;
+mod registry;
+mod swap;
 mod tidy;
 mod tournament;
 mod watching;
