@@ -97,11 +97,15 @@ async fn what_the_plugins_of_every_kept_version_ask_is_answered() {
         ] {
             assert!(told.contains(fact), "{version}: no {fact} in {told}");
         }
+        // The model service knows no `m-1`: the question went all the way, and its fault came all the way back.
         let asked = rationale(&story, "asks");
-        assert!(
-            asked.contains("\"text\":\"I am fine.\""),
-            "{version}: {asked}"
-        );
+        for fact in [
+            "\"code\":\"llm.not-found\"",
+            "[null,null,null,\"llm.unknown-option\"",
+        ] {
+            assert!(asked.contains(fact), "{version}: no {fact} in {asked}");
+        }
+        assert_eq!(world.model.calls(), 1, "{version}");
         let probed = rationale(&story, "probes");
         assert!(probed.contains("OLD.md"), "{version}: {probed}");
         assert_eq!(rationale(&story, "prints"), "(0, 0, true)", "{version}");
