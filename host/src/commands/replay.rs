@@ -90,6 +90,7 @@ fn project(config: &Config, run: &Run) -> Project {
             setup_timeout_seconds: 0,
             test_timeout_seconds: 0,
             env: Default::default(),
+            tools: Default::default(),
             ignore_paths: vec![],
             policy: Policy::default(),
             variants: default_variants(),
