@@ -41,10 +41,6 @@ pub struct Turn {
     pub prose: String,
 }
 
-/// Words that open a line of action.
-pub const VERBS: [&str; 8] = [
-    "READ", "SEARCH", "GREP", "LIST", "DIFF", "TEST", "PROBE", "PROPOSE",
-];
 const HYPOTHESIS: &str = "HYPOTHESIS:";
 
 /// Reads an answer whose edits were taken out. The first action counts: nothing after it was written knowing its result.

@@ -266,7 +266,7 @@ impl<F: Failure, T: Tree, H: Host> Investigation<'_, F, T, H> {
             ));
         }
         match look(action, failure, tree, &self.reader.fence) {
-            Some(seen) => {
+            Some(mut seen) => {
                 let digest = format!(
                     "{doing}: {} lines were shown here and are left out now; ask again if you need them",
                     seen.lines().count()

@@ -181,6 +181,14 @@ fn edits_without_a_word_are_probed() {
 }
 
 #[test]
+fn a_look_comes_before_edits_in_the_same_turn_and_that_is_said() {
+    let bench = shop().answer(&GOOD.replace("PROBE", "DIFF")).answer(GOOD);
+    assert!(matches!(run(&bench), Outcome::Propose(_)));
+    assert!(told(&bench, 1).starts_with(prompt::ONE));
+    assert_eq!(bench.probed().len(), 1);
+}
+
+#[test]
 fn edits_that_do_not_fit_cost_no_probe_and_are_explained() {
     let bench = shop()
         .answer(&GOOD.replace("sum_ = price\n=", "total = price\n="))

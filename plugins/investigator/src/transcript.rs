@@ -3,9 +3,9 @@
 //! Touches: nothing.
 //! Change here: when the model should remember more, or be reminded otherwise.
 
+use changebus_sdk::Prompt;
 use changebus_sdk::shares::clip;
 use changebus_sdk::untrusted::one_line;
-use changebus_sdk::{Prompt, Role};
 
 /// What a model said in an older turn.
 const OLD_SAYING: usize = 900;
@@ -76,6 +76,8 @@ impl Transcript {
 
 #[cfg(test)]
 mod tests {
+    use changebus_sdk::Role;
+
     use super::*;
 
     fn step(n: usize) -> Step {
