@@ -271,6 +271,9 @@ impl<F: Failure, T: Tree, H: Host> Investigation<'_, F, T, H> {
                     "{doing}: {} lines were shown here and are left out now; ask again if you need them",
                     seen.lines().count()
                 );
+                if !reading.draft.blocks.is_empty() {
+                    seen.insert_str(0, prompt::ONE);
+                }
                 self.looks
                     .push((action.clone(), self.transcript.steps.len()));
                 Ok(Came::Told(seen, digest))

@@ -184,7 +184,11 @@ fn edits_without_a_word_are_probed() {
 fn a_look_comes_before_edits_in_the_same_turn_and_that_is_said() {
     let bench = shop().answer(&GOOD.replace("PROBE", "DIFF")).answer(GOOD);
     assert!(matches!(run(&bench), Outcome::Propose(_)));
-    assert!(told(&bench, 1).starts_with(prompt::ONE));
+    assert!(
+        told(&bench, 1).starts_with(prompt::ONE),
+        "{}",
+        told(&bench, 1)
+    );
     assert_eq!(bench.probed().len(), 1);
 }
 
