@@ -252,7 +252,7 @@ fn tool_words(variant: &str, tool: &str, answer: &Result<ToolReport, Fault>) -> 
         Ok(report) => format!("changed {}", count(report.changed.len(), "file")),
     };
     let ended = match answer.as_ref().ok().and_then(|report| report.exit_code) {
-        Some(code) => format!("exit code {code}"),
+        Some(code) => format!("exit {code}"),
         None => "killed".to_owned(),
     };
     (Tone::Plain, format!("{variant}: {tool} {told} ({ended})"))

@@ -757,7 +757,7 @@ fn a_tool_is_told_with_what_it_changed_or_why_it_gave_nothing() {
     for (line, expected) in [
         (
             report(json!(0), &["a", "b"]),
-            "F: format changed 2 files (exit code 0)",
+            "F: format changed 2 files (exit 0)",
         ),
         (
             report(json!(null), &[]),

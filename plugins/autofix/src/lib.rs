@@ -24,9 +24,9 @@ const NAMED: usize = 8;
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
-    /// The project's tools to use, in this order; empty for all of them, likeliest first.
+    /// The project's tools to use, in this order; all of them, likeliest first, where it is left out or empty.
     tools: Vec<String>,
-    /// Where no tool is enough by itself, let them run one after the other.
+    /// Where no tool is enough by itself, let them run one after the other; true by default.
     combine: bool,
 }
 

@@ -34,19 +34,21 @@ const LOST: u32 = 2;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Settings {
+    /// The model's id; the project's own where it is left out.
     model: Option<String>,
-    /// `low` to `max`.
+    /// How hard the model thinks: `low` to `max`.
     effort: Option<String>,
     temperature: Option<f64>,
-    /// Of one turn.
+    /// Caps thinking and answer of one turn together; 8000 by default.
     max_output_tokens: u32,
-    /// Calls of the model at most.
+    /// Calls of the model at most; 24 by default.
     turns: u32,
-    /// Probes at most, within what the host grants.
+    /// Probes at most, within what the host grants; 5 by default.
     probes: u32,
-    /// The block that opens the conversation; the same for all model strategies, or the provider caches nothing.
+    /// How much of the failure the model is shown at the start; 65536 by default. Where it is not the same as that of
+    /// the other model strategies, the provider cannot cache it for all of them.
     evidence_bytes: usize,
-    /// Of what was said and seen since, as far as it is sent whole.
+    /// How much of what was said and seen since is sent whole; 49152 by default.
     transcript_bytes: usize,
 }
 
