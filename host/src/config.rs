@@ -169,6 +169,9 @@ pub struct Project {
     /// Set for `setup` and `test`; the daemon's own environment is not passed on.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
+    /// Commands a strategy may have run on a tree of its own, such as a formatter: name to command.
+    #[serde(default)]
+    pub tools: BTreeMap<String, String>,
     /// Pushes that touch nothing else are ignored (globs).
     #[serde(default)]
     pub ignore_paths: Vec<String>,
@@ -443,7 +446,7 @@ impl Config {
         }
         self.plugins.validate(&invalid)?;
         for (name, project) in &self.projects {
-            if !is_project_name(name) {
+            if !is_plain_name(name) {
                 let hint = "use lower-case letters, digits and dashes: the name stands in subjects, paths and branches";
                 return Err(invalid(format!("projects.{name}"), name.clone(), hint));
             }
@@ -516,6 +519,16 @@ impl Project {
                 "name the command that runs the tests",
             ));
         }
+        for (tool, command) in &self.tools {
+            if !is_plain_name(tool) {
+                let hint = "use lower-case letters, digits and dashes for the name of a tool";
+                return Err(invalid(key(&format!("tools.{tool}")), tool.clone(), hint));
+            }
+            if command.trim().is_empty() {
+                let hint = "name the command that this tool is, or remove the key";
+                return Err(invalid(key(&format!("tools.{tool}")), "\"\"".into(), hint));
+            }
+        }
         let mut seen = std::collections::BTreeSet::new();
         for variant in &self.variants {
             if variant.name.is_empty() || !seen.insert(&variant.name) {
@@ -570,7 +583,7 @@ impl Project {
     }
 }
 
-fn is_project_name(name: &str) -> bool {
+fn is_plain_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 64
         && !name.starts_with('-')

@@ -88,6 +88,14 @@ pub enum Fact {
         digest: String,
         answer: Result<ProbeReport, Fault>,
     },
+    /// A tool of the project ran on a patched tree. `probe` counts probes and tools together; `digest` names the patch.
+    ToolRan {
+        variant: String,
+        probe: u32,
+        tool: String,
+        digest: String,
+        answer: Result<ToolReport, Fault>,
+    },
     /// A plugin was called; what it answered follows.
     PluginCalled {
         call: PluginCall,
@@ -152,6 +160,7 @@ impl Fact {
             Fact::ModelAsked { .. } => ("agent.fix", "asked"),
             Fact::ModelAnswered { .. } => ("agent.fix", "answered"),
             Fact::Probed { .. } => ("agent.fix", "probed"),
+            Fact::ToolRan { .. } => ("agent.fix", "tool-ran"),
             Fact::PluginCalled { .. } => ("agent.plugin", "called"),
             Fact::Proposed { .. } => ("agent.fix", "proposed"),
             Fact::Refused { .. } => ("agent.fix", "refused"),

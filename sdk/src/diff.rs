@@ -5,6 +5,10 @@
 
 use std::ops::Range;
 
+mod files;
+
+pub use files::{FileDiff, by_file};
+
 /// Edit steps that are searched for before two texts count as altogether different.
 const MOST_STEPS: usize = 1000;
 

@@ -4,20 +4,19 @@
 //! Change here: when the model should be asked otherwise. The rules and the evidence are the same text for every
 //! variant, so that the provider caches them; what makes a variant different is its [`Lens`].
 
-use std::collections::BTreeSet;
-
 use serde::Deserialize;
 
 use crate::budget::Purse;
-use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, one_by_one, parse};
 use crate::evidence::{Evidence, gather};
-use crate::shares::clip;
-use crate::untrusted::{Fence, one_line, visible};
+use crate::untrusted::{Fence, one_line};
 use crate::{Config, Failure, Host, Level, Outcome, Patch, Prompt, Proposal, Report, Role, Tree};
+
+mod reading;
+
+pub use reading::{Draft, Reader, Reading, summary, told};
 
 /// Model calls of one strategy at most: the answer, one re-ask for its form, one after a failed probe.
 const CALLS: u32 = 3;
-const RATIONALE: usize = 2000;
 
 /// What one variant wants from the model, beyond the rules that hold for all.
 pub struct Lens {
@@ -68,16 +67,13 @@ pub fn repair(
     let settings: Settings = host.config()?;
     let evidence = gather(failure, tree, host, settings.evidence_bytes);
     let mut talk = Talk {
-        failure,
-        tree,
+        reader: Reader {
+            failure,
+            tree,
+            fence: Fence::new(&failure.head()),
+        },
         host,
-        prompt: opening(
-            lens,
-            &settings,
-            &evidence,
-            Purse::of(host).output_tokens_up_to(settings.max_output_tokens),
-        ),
-        fence: Fence::new(&failure.head()),
+        prompt: opening(&settings, &evidence, host).user(lens.task),
         calls: 0,
         form_asked: false,
     };
@@ -115,7 +111,9 @@ pub fn briefed(prompt: Prompt, evidence: &Evidence) -> Prompt {
     ))
 }
 
-fn opening(lens: &Lens, settings: &Settings, evidence: &Evidence, most: u32) -> Prompt {
+/// The opening of a talk under these settings: within what is left of the tokens, briefed, the model chosen.
+pub fn opening(settings: &Settings, evidence: &Evidence, host: &impl Host) -> Prompt {
+    let most = Purse::of(host).output_tokens_up_to(settings.max_output_tokens);
     let mut prompt = briefed(Prompt::new(most), evidence);
     if let Some(model) = &settings.model {
         prompt = prompt.option("model", model.as_str());
@@ -126,35 +124,15 @@ fn opening(lens: &Lens, settings: &Settings, evidence: &Evidence, most: u32) -> 
     if let Some(temperature) = settings.temperature {
         prompt = prompt.option("temperature", temperature);
     }
-    prompt.user(lens.task)
+    prompt
 }
 
 struct Talk<'a, F: Failure, T: Tree, H: Host> {
-    failure: &'a F,
-    tree: &'a T,
+    reader: Reader<'a, F, T>,
     host: &'a H,
     prompt: Prompt,
-    fence: Fence,
     calls: u32,
     form_asked: bool,
-}
-
-/// Edits that apply, and what the model says about them.
-struct Draft {
-    blocks: Vec<Block>,
-    prose: String,
-    /// Edits of protected paths that were dropped.
-    dropped: Vec<String>,
-}
-
-/// An answer, taken apart.
-struct Reading {
-    draft: Draft,
-    /// What the model has to mend, ready to be sent; None where the draft stands.
-    complaint: Option<String>,
-    /// Why there is no draft, where the complaint stays unanswered.
-    unusable: Option<String>,
-    no_fix: Option<String>,
 }
 
 /// How the answer fared on the tests.
@@ -181,7 +159,10 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
             &format!("the first answer does not hold: {failed}"),
             &[],
         );
-        self.say(Role::User, self.after_probe(&report));
+        self.say(
+            Role::User,
+            format!("{}{ONCE_MORE}", told(&report, &self.reader.fence)),
+        );
         let second = self
             .draft(draft.prose)
             .map_err(|why| format!("after a first try that did not hold ({failed}): {why}"))?;
@@ -196,16 +177,16 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
     /// One answer, and, once in a talk, a second question about its form. `prose` stands in where it says nothing.
     fn draft(&mut self, prose: String) -> Result<Draft, String> {
         let answer = self.ask()?;
-        let mut reading = self.read(&answer, vec![]);
+        let mut reading = self.reader.read(&answer, vec![]);
         if let Some(complaint) = reading
             .complaint
             .take_if(|_| !self.form_asked && self.calls < CALLS)
         {
             self.form_asked = true;
-            self.say(Role::User, complaint);
+            self.say(Role::User, again(&complaint));
             let answer = self.ask()?;
             let first = reading.draft;
-            reading = self.read(&answer, first.blocks);
+            reading = self.reader.read(&answer, first.blocks);
             if reading.draft.prose.is_empty() {
                 reading.draft.prose = first.prose;
             }
@@ -242,156 +223,6 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
         Ok(text)
     }
 
-    /// Takes an answer apart; `kept` are blocks of the answer before that applied.
-    fn read(&self, answer: &str, kept: Vec<Block>) -> Reading {
-        let Parsed {
-            blocks,
-            no_fix,
-            problems,
-            prose,
-        } = parse(answer);
-        let (allowed, forbidden): (Vec<Block>, Vec<Block>) = blocks
-            .into_iter()
-            .partition(|block| self.failure.protected(&block.path).is_none());
-        let dropped: Vec<String> = forbidden.into_iter().map(|block| block.path).collect();
-        let no_fix = no_fix.filter(|_| allowed.is_empty() && problems.is_empty());
-        let mut blocks = without_repeats(kept, &allowed);
-        blocks.extend(allowed.into_iter().map(|block| self.styled(block)));
-        let applied = apply(|path| self.tree.read_text(path).ok(), &blocks);
-        let misses = applied.as_ref().err().cloned().unwrap_or_default();
-        let changes = applied.is_ok_and(|applied| {
-            applied
-                .files
-                .iter()
-                .any(|(path, text)| self.differs(path, text.as_deref()))
-        });
-        let complaint = self.complaint(&problems, &misses, &dropped, &blocks, changes);
-        let unusable = unusable(&problems, &misses, changes).map(|why| self.and_why(why, &dropped));
-        let missed = |at: &usize| misses.iter().any(|miss| miss.block == *at);
-        let good = blocks
-            .into_iter()
-            .enumerate()
-            .filter(|(at, _)| !missed(at))
-            .map(|(_, block)| block)
-            .collect();
-        let draft = Draft {
-            blocks: good,
-            prose: clip(&visible(&prose), RATIONALE),
-            dropped,
-        };
-        Reading {
-            draft,
-            complaint: complaint.filter(|_| no_fix.is_none()),
-            unusable,
-            no_fix,
-        }
-    }
-
-    /// Edits that were dropped explain best why nothing is left.
-    fn and_why(&self, unusable: String, dropped: &[String]) -> String {
-        let paths: BTreeSet<&String> = one_by_one(dropped);
-        let Some(path) = paths.first() else {
-            return unusable;
-        };
-        let why = self.failure.protected(path).unwrap_or_default();
-        let more = match paths.len() {
-            1 => String::new(),
-            n => format!(" and {} more files", n - 1),
-        };
-        format!(
-            "{unusable}; what it would do to `{}`{more} was dropped: {}",
-            one_line(path, 200),
-            one_line(&why, 200)
-        )
-    }
-
-    fn differs(&self, path: &str, text: Option<&str>) -> bool {
-        self.tree.read_text(path).ok().as_deref() != text
-    }
-
-    /// A model that rewrites a whole file cannot know its line ends.
-    fn styled(&self, block: Block) -> Block {
-        let old = self.tree.read_text(&block.path).ok();
-        match (block.kind, old) {
-            (Kind::Write { content }, Some(old)) => {
-                let content = in_style_of(&old, &content);
-                Block {
-                    path: block.path,
-                    kind: Kind::Write { content },
-                }
-            }
-            (kind, _) => Block {
-                path: block.path,
-                kind,
-            },
-        }
-    }
-
-    fn complaint(
-        &self,
-        problems: &[String],
-        misses: &[BlockMiss],
-        dropped: &[String],
-        blocks: &[Block],
-        changes: bool,
-    ) -> Option<String> {
-        if problems.is_empty() && misses.is_empty() && changes {
-            return None;
-        }
-        let mut text = String::new();
-        for problem in problems {
-            text.push_str(&format!("- A block could not be read: {problem}.\n"));
-        }
-        for miss in misses {
-            text.push_str(&self.about_miss(miss, &blocks[miss.block]));
-        }
-        for path in dropped {
-            let why = self.failure.protected(path).unwrap_or_default();
-            text.push_str(&format!(
-                "- `{}` may not be edited ({}); leave it as it is.\n",
-                one_line(path, 200),
-                one_line(&why, 200)
-            ));
-        }
-        match text.is_empty() {
-            true => Some(NOTHING.to_owned()),
-            false => Some(format!(
-                "Your answer could not be used as it is:\n\n{text}\n{AGAIN}"
-            )),
-        }
-    }
-
-    fn about_miss(&self, miss: &BlockMiss, block: &Block) -> String {
-        let path = one_line(&miss.path, 200);
-        let mut text = format!("- `{path}`: {}.\n", miss.miss);
-        if let Kind::Replace { search, .. } = &block.kind {
-            text.push_str(&format!(
-                "  The search text was:\n{}",
-                self.fence
-                    .around(&[("what", "your search text")], &clip(search, 2000))
-            ));
-        }
-        if let Miss::NotFound { nearest } = &miss.miss
-            && !nearest.is_empty()
-        {
-            let lines: String = nearest
-                .iter()
-                .map(|(_, line)| format!("{line}\n"))
-                .collect();
-            let from = nearest[0].0.to_string();
-            let attributes = [
-                ("what", "lines of the file"),
-                ("path", path.as_str()),
-                ("from-line", from.as_str()),
-            ];
-            text.push_str(&format!(
-                "  What stands there instead:\n{}",
-                self.fence.around(&attributes, &clip(&lines, 4000))
-            ));
-        }
-        text
-    }
-
     fn probe(&self, wanted: bool, draft: &Draft) -> Probe {
         if !wanted {
             return Probe::NotRun("switched off".to_owned());
@@ -404,41 +235,6 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
             Ok(report) => Probe::Failed(report),
             Err(fault) => Probe::NotRun(one_line(&fault.to_string(), 200)),
         }
-    }
-
-    fn after_probe(&self, report: &Report) -> String {
-        let mut text =
-            String::from("Your edits were applied and the tests were run on the result. ");
-        for (what, tests) in [
-            ("Still failing", &report.still_failing),
-            ("Broken by your edits", &report.broken),
-        ] {
-            if tests.is_empty() {
-                continue;
-            }
-            text.push_str(&format!("{what}: {}.\n", tests.len()));
-            for id in tests.iter().take(8) {
-                let said = report
-                    .messages
-                    .get(id)
-                    .map(String::as_str)
-                    .unwrap_or("(no message)");
-                text.push_str(
-                    &self
-                        .fence
-                        .around(&[("what", "test"), ("id", id)], &clip(said, 1500)),
-                );
-            }
-        }
-        if report.messages.is_empty() && !report.output.trim().is_empty() {
-            text.push_str(
-                &self
-                    .fence
-                    .around(&[("what", "output")], &clip(&report.output, 4000)),
-            );
-        }
-        text.push_str(ONCE_MORE);
-        text
     }
 
     fn proposal(&self, draft: Draft, confidence: f32, probe: &str) -> Proposal {
@@ -465,49 +261,10 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
     }
 }
 
-/// A model that is asked for some of its blocks again likes to send all of them.
-fn without_repeats(kept: Vec<Block>, new: &[Block]) -> Vec<Block> {
-    let same_place = |a: &Block, b: &Block| {
-        a.path == b.path
-            && match (&a.kind, &b.kind) {
-                (Kind::Replace { search: a, .. }, Kind::Replace { search: b, .. }) => a == b,
-                (_, Kind::Write { .. } | Kind::Delete) => true,
-                _ => false,
-            }
-    };
-    kept.into_iter()
-        .filter(|old| !new.iter().any(|new| same_place(old, new)))
-        .collect()
-}
-
-fn unusable(problems: &[String], misses: &[BlockMiss], changes: bool) -> Option<String> {
-    if let Some(miss) = misses.first() {
-        return Some(format!(
-            "the model's edits do not apply: {}",
-            one_line(&miss.to_string(), 300)
-        ));
-    }
-    if let Some(problem) = problems.first() {
-        return Some(format!("the model's answer cannot be read: {problem}"));
-    }
-    (!changes).then(|| "the model's answer holds no edit that changes anything".to_owned())
-}
-
-fn summary(report: &Report) -> String {
-    let first = |tests: &[String]| {
-        tests
-            .first()
-            .map(|id| one_line(id, 120))
-            .unwrap_or_default()
-    };
-    match (report.still_failing.as_slice(), report.broken.as_slice()) {
-        ([], []) => "the tests do not pass".to_owned(),
-        ([], broken) => format!("{} broken, such as {}", broken.len(), first(broken)),
-        (failing, _) => format!(
-            "{} still failing, such as {}",
-            failing.len(),
-            first(failing)
-        ),
+fn again(complaint: &str) -> String {
+    match complaint.is_empty() {
+        true => NOTHING.to_owned(),
+        false => format!("Your answer could not be used as it is:\n\n{complaint}\n{AGAIN}"),
     }
 }
 

@@ -310,6 +310,45 @@ async fn judges_score_and_decide() {
 }
 
 #[tokio::test]
+async fn an_investigation_looks_around_and_hands_in_what_is_green() {
+    let answers = [
+        "HYPOTHESIS: the sign\nREAD sum.py 1-2",
+        "SEARCH add IN tests/*.py",
+        "Both signs.\nPROBE\nsum.py\n<<<<<<< SEARCH\n    return a - b - 0\n=======\n    return a + b\n>>>>>>> REPLACE\n",
+        "The sign was turned.\nPROBE\nsum.py\n<<<<<<< SEARCH\ndef add(a, b):\n    return a - b\n=======\ndef add(a, b):\n    return a + b\n>>>>>>> REPLACE\n",
+    ];
+    let desk = Arc::new(Desk {
+        answers: Mutex::new(answers.map(str::to_owned).to_vec()),
+        ..Desk::default()
+    });
+    let answer = run("investigator", json!({"turns": 9}), &desk).await;
+    let StrategyAnswer::Propose {
+        patch, rationale, ..
+    } = answer
+    else {
+        panic!("{answer:?}");
+    };
+    assert!(sum_after(&patch).starts_with("def add(a, b):\n    return a + b\n"));
+    assert_eq!(rationale, "The sign was turned.");
+    let asked = desk.asked.lock().unwrap();
+    assert_eq!((asked.len(), desk.probed.lock().unwrap().len()), (4, 2));
+    assert!(
+        asked
+            .iter()
+            .all(|request| request.system == asked[0].system)
+    );
+}
+
+#[tokio::test]
+async fn without_tools_autofix_says_what_is_missing() {
+    let answer = run("autofix", json!({}), &Arc::default()).await;
+    let StrategyAnswer::Decline(why) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(why.starts_with("this project has no tools"), "{why}");
+}
+
+#[tokio::test]
 async fn what_a_plugin_imports_is_what_it_needs() {
     let imports = |name: &str| {
         PLUGINS
@@ -319,12 +358,14 @@ async fn what_a_plugin_imports_is_what_it_needs() {
             .expect("it is loaded")
             .imports
     };
-    assert!(
-        !imports("revert-culprit")
-            .iter()
-            .any(|i| i.contains("/llm@"))
-    );
-    assert!(imports("minimal-fix").iter().any(|i| i.contains("/llm@")));
+    let needs = |name: &str, what: &str| imports(name).iter().any(|i| i.contains(what));
+    for name in ["revert-culprit", "autofix"] {
+        assert!(!needs(name, "/llm@"), "{name}");
+    }
+    for name in ["minimal-fix", "robust-refactor", "investigator"] {
+        assert!(needs(name, "/llm@") && !needs(name, "/tools@"), "{name}");
+    }
+    assert!(needs("autofix", "/tools@") && needs("autofix", "/probe@"));
     assert!(
         PLUGINS
             .list()

@@ -93,6 +93,14 @@ fn a_bad_configuration_is_refused_by_name() {
             ),
             "variants",
         ),
+        (
+            format!("{project}[projects.app.tools]\n\"Black!\" = \"black .\"\n"),
+            "projects.app.tools.Black!",
+        ),
+        (
+            format!("{project}[projects.app.tools]\nformat = \" \"\n"),
+            "projects.app.tools.format",
+        ),
         ("[projects.app]\nrepo = \"x\"\n".into(), "test"),
         ("[plugins]\nallow = [\"gpu\"]\n".into(), "gpu"),
         (

@@ -1,5 +1,6 @@
 //! ChangeBus seen from outside, in one binary.
 
+mod autofix;
 mod bundled;
 mod cases;
 mod cheats;
@@ -7,6 +8,7 @@ mod claude;
 mod commands;
 mod configuration;
 mod golden;
+mod investigator;
 mod manifests;
 mod orders;
 mod plugins;

@@ -11,8 +11,9 @@ use changebus::event::{Delivery, Event, Fact, Oid, RunId, RunStatus, Sighting};
 use changebus::outside::store::Store;
 use changebus::rules::run::Run;
 use changebus_tests::world::World;
+use scripted_claude::{Reply, Script};
 
-use crate::orders;
+use crate::{investigator, orders};
 
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -472,4 +473,54 @@ async fn a_second_daemon_on_the_same_state_refuses_and_says_why() {
     let state = world.state().display().to_string();
     assert!(words.contains(&state), "{words}");
     assert_eq!(first.stop().code(), Some(0));
+}
+
+/// Looks at one line after the other, errs once, and knows the fix as its twentieth answer. It has no memory but the
+/// conversation it is sent.
+fn investigates_for_twenty_calls() -> Script {
+    Script::from_fn(|request| {
+        let told = match investigator::turns_so_far(request) {
+            17 => investigator::probe("cents > FREE_FROM + 1", "Perhaps the limit is off by one."),
+            looks @ 0..19 => format!("One line more.\nREAD shop.py {}-{}", looks + 1, looks + 1),
+            _ => investigator::probe("cents >= FREE_FROM", "The limit itself ships free."),
+        };
+        Reply::text(told)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_investigation_of_twenty_calls_goes_on_where_it_died_and_pays_for_none_twice() {
+    let mut world = orders::with_model(investigates_for_twenty_calls(), "").await;
+    world.variants(&[("I", "investigator", r#"{ effort = "medium" }"#)]);
+    let deaths = [
+        "after-answered=9*off->return",
+        "after-probed",
+        "before-asked=1*off->return",
+    ];
+    let ending = dies_at(&world, &deaths).await;
+    is_merged_once(&world, &ending);
+    assert_eq!((ending.calls, ending.asked, ending.lost), (20, 20, 0));
+    assert_eq!(ending.count("probed"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_investigation_whose_answer_was_lost_in_a_crash_takes_the_turn_again() {
+    let mut world = orders::with_model(investigates_for_twenty_calls(), "").await;
+    world.variants(&[("I", "investigator", r#"{ effort = "medium" }"#)]);
+    let ending = dies_at(&world, &["after-model-call=11*off->return"]).await;
+    is_merged_once(&world, &ending);
+    assert_eq!((ending.calls, ending.asked, ending.lost), (21, 21, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_has_run_is_not_run_again_after_a_crash() {
+    let mut world = orders::watched("").await;
+    let mend = "sed -i 's/cents > FREE/cents >= FREE/' shop.py";
+    world
+        .variants(&[("F", "autofix", "{}")])
+        .project(&format!("[projects.app.tools]\nmend = \"{mend}\""));
+    let ending = dies_at(&world, &["after-tool-ran", "after-probed"]).await;
+    is_merged_once(&world, &ending);
+    assert_eq!((ending.count("tool-ran"), ending.count("probed")), (1, 1));
+    assert_eq!(ending.calls, 0);
 }

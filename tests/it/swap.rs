@@ -49,7 +49,7 @@ fn gate(plugins: &Plugins) -> PluginRef {
 
 /// What the plugin says it is.
 async fn heard(plugins: &Plugins, gate: &PluginRef) -> Result<String, PluginFailure> {
-    let advice = plugins.run_escalation(gate, field("human")).await?;
+    let advice = plugins.run_escalation(gate, field("human")).await.answer?;
     Ok(advice.reasons[0].1.clone())
 }
 

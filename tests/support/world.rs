@@ -28,6 +28,8 @@ pub struct World {
     policy: String,
     variants: String,
     interval_seconds: u64,
+    /// Half a push taken back may leave code that never ends, so a test run gets a minute.
+    test_timeout_seconds: u64,
     test: String,
     extra: String,
     claude: String,
@@ -83,6 +85,7 @@ impl World {
             policy: String::new(),
             variants: String::new(),
             interval_seconds: 1,
+            test_timeout_seconds: 60,
             test,
             extra: String::new(),
             claude: String::new(),
@@ -153,6 +156,12 @@ impl World {
         self
     }
 
+    /// For stories in which something never ends.
+    pub fn test_timeout(&mut self, seconds: u64) -> &mut World {
+        self.test_timeout_seconds = seconds;
+        self
+    }
+
     /// Further TOML lines of `[claude]`.
     pub fn claude(&mut self, lines: &str) -> &mut World {
         self.claude = lines.to_owned();
@@ -211,11 +220,10 @@ impl World {
         let env = toml::Value::try_from(&self.env).expect("an environment can be written as TOML");
         std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
             .expect("the key can be written");
-        // Half a push taken back may leave code that never ends, so a test run gets a minute.
         let text = format!(
             "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
-             [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
             toml::Value::try_from(&self.plugins).expect("paths can be written as TOML"),
             self.interval_seconds,
@@ -223,6 +231,7 @@ impl World {
             toml(&self.path().join("key")),
             self.claude,
             toml(&self.origin()),
+            self.test_timeout_seconds,
             text(&self.test),
             env,
             self.extra,

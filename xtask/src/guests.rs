@@ -10,10 +10,12 @@ use anyhow::Context;
 use crate::{cargo, prerequisites, run};
 
 /// Package and the name its component is known by.
-const BUNDLED: [(&str, &str); 6] = [
+const BUNDLED: [(&str, &str); 8] = [
     ("minimal-fix", "minimal-fix"),
     ("robust-refactor", "robust-refactor"),
     ("revert-culprit", "revert-culprit"),
+    ("autofix", "autofix"),
+    ("investigator", "investigator"),
     ("scorer-weighted", "weighted"),
     ("scorer-lexicographic", "lexicographic"),
     ("escalation-default", "default"),

@@ -122,12 +122,15 @@ async fn git_version() -> Finding {
     }
 }
 
+/// Bundled strategies that need no key.
+const WITHOUT_A_MODEL: [&str; 2] = ["revert-culprit", "autofix"];
+
 fn api_key(config: &Config) -> Finding {
     let asks = config
         .projects
         .values()
         .flat_map(|p| &p.variants)
-        .any(|v| v.strategy != "revert-culprit");
+        .any(|v| !WITHOUT_A_MODEL.contains(&v.strategy.as_str()));
     match config.claude.api_key.read() {
         Ok(_) => good("claude", &format!("key from {}", config.claude.api_key)),
         Err(_) if !asks => good("claude", "no key, and no variant that asks a model"),

@@ -177,6 +177,7 @@ fn made_up(args: &Args) -> anyhow::Result<Project> {
         setup_timeout_seconds: 900,
         test_timeout_seconds: 900,
         env: BTreeMap::new(),
+        tools: BTreeMap::new(),
         ignore_paths: vec![],
         policy: Policy::default(),
         variants: default_variants(),

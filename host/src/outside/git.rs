@@ -22,12 +22,14 @@ mod local;
 mod path;
 mod publish;
 mod remote;
+mod taken;
 mod tree;
 mod unified;
 
 pub use apply::{AppliedPatch, PatchError};
 pub use local::{Checkout, checkout, version};
 pub use remote::{Expected, PushMode, Pushed, RemoteTip, remote_tip};
+pub use taken::{NotTaken, Taken};
 pub use tree::{TreeEntry, TreeReader};
 
 /// Commands that stay on this machine; far more than they need, so that none hangs for ever.
@@ -250,7 +252,7 @@ fn io<T>(path: &Path, result: std::io::Result<T>) -> Result<T, GitError> {
 }
 
 /// Runs it where blocking holds up nobody.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(value) => value,
         Err(failed) => match failed.try_into_panic() {

@@ -1,11 +1,11 @@
-//! Runs a project's setup and tests in a workspace, and says what came of it.
+//! Runs a project's setup and tests, or one of its tools, in a workspace, and says what came of it.
 //!
 //! Touches: files, processes, clock.
 //! Change here: when a run of the tests gets another environment, or there is another reason not to
 //! believe it. Every tree of a run (head, base, candidate, merge result) goes through here, so that their
 //! reports can be compared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 
 use super::clip::tail;
+use super::footprint::{Changed, Footprint, Untaken};
+use super::git::blocking;
 use super::process::{Finished, Program, Spec, Streams, run};
 use super::reports::{self, Scrub, Tests};
 use super::workspace::Workspace;
@@ -26,7 +28,10 @@ const MOST_OUTPUT: usize = 16 << 10;
 /// Of the output, to be read as a report.
 const MOST_CAPTURED: usize = 16 << 20;
 const MOST_FILES: usize = 10_000;
-const GRACE: Duration = Duration::from_secs(5);
+/// Between a request to stop and the kill.
+pub const GRACE: Duration = Duration::from_secs(5);
+/// Longer than any filesystem's clock stands still.
+const TICK: Duration = Duration::from_millis(20);
 
 /// What a project says about running its tests.
 #[derive(Clone, Debug)]
@@ -90,6 +95,46 @@ pub async fn run_suite(spec: &SuiteSpec, workspace: &Workspace) -> TestReport {
     }
 }
 
+/// What came of one tool.
+pub struct ToolRun {
+    pub exit: Exit,
+    pub output: String,
+    pub changed: Changed,
+    pub seconds: f64,
+}
+
+/// Why a tool gave nothing to go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    #[error("no place could be made for the tool")]
+    NoPlace(#[source] std::io::Error),
+    #[error("setup failed before the tool ({exit}): {output}")]
+    Setup { exit: Exit, output: String },
+    #[error("the tool could not be started: {0}")]
+    NotStarted(String),
+    #[error(transparent)]
+    Untaken(#[from] Untaken),
+}
+
+/// Runs setup, then one command that may change the working tree, in the same surroundings as the tests and with as
+/// much time. `tracked` are the paths of the workspace's tree. What a command that was killed left half done does not
+/// count.
+pub async fn run_tool(
+    spec: &SuiteSpec,
+    command: &str,
+    workspace: &Workspace,
+    tracked: BTreeSet<String>,
+) -> Result<ToolRun, ToolError> {
+    let suite = Suite {
+        spec,
+        dir: workspace.dir(),
+        place: Place::make(workspace).map_err(ToolError::NoPlace)?,
+    };
+    let ran = suite.tool(command, tracked).await;
+    let _ = tokio::task::spawn_blocking(move || drop(suite.place)).await;
+    ran
+}
+
 /// The directories of one run; they go with it.
 struct Place {
     dir: tempfile::TempDir,
@@ -148,13 +193,45 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
-    async fn run(&self) -> Said {
-        if let Some(setup) = &self.spec.setup {
-            let finished = self.command(setup, self.spec.setup_timeout).await;
-            if finished.exit != Exit::Code(0) {
-                let problem = format!("setup failed ({})", finished.exit);
-                return Said::problem(finished.exit.clone(), problem, self.shown(&finished));
+    /// How setup failed, if it did.
+    async fn set_up(&self) -> Option<Finished> {
+        let setup = self.spec.setup.as_ref()?;
+        let finished = self.command(setup, self.spec.setup_timeout).await;
+        (finished.exit != Exit::Code(0)).then_some(finished)
+    }
+
+    async fn tool(&self, command: &str, tracked: BTreeSet<String>) -> Result<ToolRun, ToolError> {
+        if let Some(failed) = self.set_up().await {
+            return Err(ToolError::Setup {
+                exit: failed.exit.clone(),
+                output: self.shown(&failed),
+            });
+        }
+        let dir = self.dir.clone();
+        let before = blocking(move || Footprint::take(&dir, tracked)).await?;
+        tokio::time::sleep(TICK).await;
+        let finished = self.command(command, self.spec.test_timeout).await;
+        let mut output = self.shown(&finished);
+        let changed = match &finished.exit {
+            Exit::Code(_) => blocking(move || before.changes()).await?,
+            Exit::NotStarted => return Err(ToolError::NotStarted(output)),
+            exit @ (Exit::Signal(_) | Exit::TimedOut { .. }) => {
+                output.push_str(&format!("\n[the tool was {exit}]\n"));
+                Changed::new()
             }
+        };
+        Ok(ToolRun {
+            exit: finished.exit.clone(),
+            output,
+            changed,
+            seconds: finished.seconds,
+        })
+    }
+
+    async fn run(&self) -> Said {
+        if let Some(failed) = self.set_up().await {
+            let problem = format!("setup failed ({})", failed.exit);
+            return Said::problem(failed.exit.clone(), problem, self.shown(&failed));
         }
         // Setup may have run tests of its own.
         if let Err(why) = remove(&self.place.report()) {

@@ -13,7 +13,7 @@ use crate::config::Policy;
 use crate::event::{
     Action, Advice, Change, Delivery, Event, Fact, Fault, Finding, ModelAnswer, ModelRequest, Oid,
     Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Role, RunId, RunStatus,
-    Scoring, TestReport, Triage, Trial, Usage, Verdict,
+    Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
 };
 
 /// How a run is driven: what the daemon does, and how `fix` differs.
@@ -59,13 +59,29 @@ pub enum Next {
     Done,
 }
 
-/// A model call or a probe of a variant: what was asked, and what came back if it did.
+/// What the variants asked for that costs, by variant and number, and what came back if it did. Probes and tools are
+/// numbered together.
 #[derive(Clone, Debug, Default)]
 pub struct Journal {
     pub asked: BTreeMap<(String, u32), ModelRequest>,
     pub answered: BTreeMap<(String, u32), Kept<ModelAnswer>>,
     /// With the digest of the patch that was probed.
     pub probed: BTreeMap<(String, u32), (String, Kept<ProbeReport>)>,
+    /// With what [`tool_key`] makes of the tool and the digest of the patch.
+    pub tools: BTreeMap<(String, u32), (String, Kept<ToolReport>)>,
+}
+
+/// Tells one use of a tool from another.
+pub fn tool_key(tool: &str, digest: &str) -> String {
+    format!("{tool} {digest}")
+}
+
+impl Journal {
+    /// Whether a variant's probe or tool of this number was answered.
+    pub fn has_tried(&self, variant: &str, probe: u32) -> bool {
+        let key = (variant.to_owned(), probe);
+        self.probed.contains_key(&key) || self.tools.contains_key(&key)
+    }
 }
 
 /// An answer that took time, and when it was kept: what a strategy's clock shows from then on.
@@ -199,9 +215,11 @@ impl Run {
                     "this call was answered before",
                 )
             }
-            Fact::Probed { .. } | Fact::PluginCalled { .. } => {
-                refuse(self.opening.is_none(), "no tournament is open")
-            }
+            Fact::Probed { variant, probe, .. } | Fact::ToolRan { variant, probe, .. } => refuse(
+                self.opening.is_none() || self.journal.has_tried(variant, *probe),
+                "no tournament is open, or this was tried before",
+            ),
+            Fact::PluginCalled { .. } => refuse(self.opening.is_none(), "no tournament is open"),
             Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => refuse(
                 self.opening.is_none() || self.handed_in.contains_key(variant),
                 "a variant hands in once",
@@ -264,6 +282,17 @@ impl Run {
             } => {
                 let kept = Kept { answer, at };
                 self.journal.probed.insert((variant, probe), (digest, kept));
+            }
+            Fact::ToolRan {
+                variant,
+                probe,
+                tool,
+                digest,
+                answer,
+            } => {
+                let kept = Kept { answer, at };
+                let asked = tool_key(&tool, &digest);
+                self.journal.tools.insert((variant, probe), (asked, kept));
             }
             Fact::PluginCalled { call } => self.calls.push(call),
             Fact::Proposed { variant, candidate } => drop(

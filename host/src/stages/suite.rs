@@ -1,16 +1,45 @@
-//! One run of the suite on one tree, for every stage that needs one. No stage itself: it decides nothing and states nothing.
+//! One run of the suite or of a tool on one tree, for every stage that needs one. No stage itself: it decides nothing and states nothing.
 //!
-//! Touches: files, processes, git.
+//! Touches: files, processes, git, clock.
 //! Change here: when a tree should be tested otherwise; baseline, probe, trial and merge result all come through here.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::config::Project;
 use crate::event::{Fact, Oid, Role, TestReport};
-use crate::outside::runner;
+use crate::outside::git::blocking;
+use crate::outside::runner::{self, ToolError, ToolRun};
 use crate::outside::workspace::Workspace;
 
 use super::{Cx, StageError, failed};
+
+/// Beyond what the commands may take: making a workspace of a large repository, and clearing up.
+const MARGIN: Duration = Duration::from_secs(600);
+
+/// Why there is no report.
+pub enum Missing {
+    /// Longer than everything in it may take together. What still runs of it is killed.
+    Hung(String),
+    Host(StageError),
+}
+
+impl From<StageError> for Missing {
+    fn from(error: StageError) -> Missing {
+        Missing::Host(error)
+    }
+}
+
+impl From<Missing> for StageError {
+    fn from(missing: Missing) -> StageError {
+        match missing {
+            Missing::Hung(why) => StageError::new(why),
+            Missing::Host(error) => error,
+        }
+    }
+}
 
 /// One run of the suite on one tree. `commit` is what the work tree says it is on; a commit is made where there is none.
 pub async fn run(
@@ -18,14 +47,81 @@ pub async fn run(
     tree: &Oid,
     commit: Option<&Oid>,
     name: &str,
-) -> Result<TestReport, StageError> {
+) -> Result<TestReport, Missing> {
+    in_a_workspace(cx, tree, commit, name, async |workspace| {
+        let mut report = runner::run_suite(&cx.suite(), workspace).await;
+        redact(cx, &mut report);
+        report
+    })
+    .await
+}
+
+/// One of the project's tools on one tree; the inner error says why there is nothing to show for it.
+pub async fn run_tool(
+    cx: &Cx,
+    tree: &Oid,
+    command: &str,
+    name: &str,
+) -> Result<Result<ToolRun, ToolError>, Missing> {
+    let tracked = tracked(cx, tree).await?;
+    in_a_workspace(cx, tree, None, name, async |workspace| {
+        let mut ran = runner::run_tool(&cx.suite(), command, workspace, tracked).await;
+        match &mut ran {
+            Ok(ToolRun { output, .. }) | Err(ToolError::Setup { output, .. }) => {
+                *output = cx.house.redactor.clean(output);
+            }
+            Err(_) => {}
+        }
+        ran
+    })
+    .await
+}
+
+async fn tracked(cx: &Cx, tree: &Oid) -> Result<BTreeSet<String>, StageError> {
+    let (mirror, tree) = (cx.mirror.clone(), tree.clone());
+    let listed = blocking(move || {
+        let reader = mirror
+            .tree(&tree)
+            .map_err(|e| failed("reading a tree", &e))?;
+        let entries = reader.entries(usize::MAX);
+        entries.map_err(|fault| failed("listing a tree", &fault))
+    });
+    Ok(listed.await?.into_iter().map(|entry| entry.path).collect())
+}
+
+/// Waiting for a permit does not count: others may have much to test.
+async fn in_a_workspace<T>(
+    cx: &Cx,
+    tree: &Oid,
+    commit: Option<&Oid>,
+    name: &str,
+    work: impl AsyncFnOnce(&Workspace) -> T,
+) -> Result<T, Missing> {
     let _permit = cx.trial_permit().await;
-    let workspace = Workspace::create(&cx.mirror, tree, commit, &cx.house.workspaces, name)
-        .await
-        .map_err(|e| failed("making a workspace", &e))?;
-    let mut report = runner::run_suite(&cx.suite(), &workspace).await;
-    redact(cx, &mut report);
-    Ok(report)
+    let suite = cx.suite();
+    let most = suite.setup_timeout + suite.test_timeout + MARGIN;
+    let made = Workspace::create(&cx.mirror, tree, commit, &cx.house.workspaces, name);
+    within(most, name, async {
+        let workspace = made.await.map_err(|e| failed("making a workspace", &e))?;
+        let done = work(&workspace).await;
+        workspace.remove().await;
+        Ok(done)
+    })
+    .await
+}
+
+async fn within<T>(
+    most: Duration,
+    name: &str,
+    work: impl Future<Output = Result<T, Missing>>,
+) -> Result<T, Missing> {
+    let hung = |_| {
+        Missing::Hung(format!(
+            "{name} did not come to an end within {} s",
+            most.as_secs()
+        ))
+    };
+    tokio::time::timeout(most, work).await.map_err(hung)?
 }
 
 /// Names a suite: reports of different commands do not compare.
@@ -59,5 +155,20 @@ pub fn tested(cx: &Cx, role: Role, report: TestReport) -> Fact {
         role,
         report,
         suite: digest(&cx.project),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_never_ends_is_cut_and_told_with_its_name() {
+        let never = std::future::pending::<Result<(), Missing>>();
+        let Err(Missing::Hung(why)) = within(Duration::from_millis(1), "r1-A-probe-0", never).await
+        else {
+            panic!("it ended");
+        };
+        assert_eq!(why, "r1-A-probe-0 did not come to an end within 0 s");
     }
 }

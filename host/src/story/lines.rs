@@ -11,8 +11,8 @@ use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
     Candidate, Ended, Event, Fact, Fault, IgnoreReason, ModelAnswer, Oid, Outcome, PluginCall,
-    PluginFailure, Refusal, RefusalKind, Role, RunStatus, Scoring, Sighting, TestReport, Trial,
-    Verdict,
+    PluginFailure, Refusal, RefusalKind, Role, RunStatus, Scoring, Sighting, TestReport,
+    ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -137,6 +137,12 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
             )),
             Err(fault) => (Tone::Bad, format!("{variant}: {fault}")),
         },
+        Fact::ToolRan {
+            variant,
+            tool,
+            answer,
+            ..
+        } => tool_words(variant, tool, answer),
         Fact::PluginCalled { call } => call_words(call),
         Fact::Proposed { variant, candidate } => plain(candidate_words(variant, candidate)),
         Fact::Refused { variant, refusal } => refusal_words(variant, refusal),
@@ -237,6 +243,19 @@ fn answer_words(variant: &str, answer: &Result<ModelAnswer, Fault>) -> (Tone, St
         }
         Err(fault) => (Tone::Bad, format!("{variant}: {fault}")),
     }
+}
+
+fn tool_words(variant: &str, tool: &str, answer: &Result<ToolReport, Fault>) -> (Tone, String) {
+    let told = match answer {
+        Err(fault) => return (Tone::Bad, format!("{variant}: {tool}: {fault}")),
+        Ok(report) if report.changed.is_empty() => "changed nothing".to_owned(),
+        Ok(report) => format!("changed {}", count(report.changed.len(), "file")),
+    };
+    let ended = match answer.as_ref().ok().and_then(|report| report.exit_code) {
+        Some(code) => format!("exit {code}"),
+        None => "killed".to_owned(),
+    };
+    (Tone::Plain, format!("{variant}: {tool} {told} ({ended})"))
 }
 
 fn candidate_words(variant: &str, candidate: &Candidate) -> String {

@@ -131,7 +131,9 @@ impl<'a> Tale<'a> {
                 };
                 attempt.usage += spent.unwrap_or_default();
             }
-            Fact::Probed { variant, .. } => self.attempt(variant).probes += 1,
+            Fact::Probed { variant, .. } | Fact::ToolRan { variant, .. } => {
+                self.attempt(variant).probes += 1
+            }
             Fact::PluginCalled { call } => self.take_call(call),
             Fact::Proposed { variant, candidate } => {
                 self.attempt(variant).candidate = Some(candidate);

@@ -740,6 +740,39 @@ fn every_event_is_one_line() {
 }
 
 #[test]
+fn a_tool_is_told_with_what_it_changed_or_why_it_gave_nothing() {
+    let told = |answer: Value| {
+        let fact = json!({"type": "tool-ran", "variant": "F", "probe": 0, "tool": "format",
+            "digest": "d", "answer": answer});
+        let line = event_line(&events(vec![(0.0, fact)])[0], Look::plain());
+        line.split_once("tool-ran")
+            .map(|(_, told)| told.trim().to_owned())
+    };
+    let report = |exit_code: Value, changed: &[&str]| {
+        told(
+            json!({"Ok": {"exit_code": exit_code, "output": "", "changed": changed, "diff": "",
+            "seconds": 1.0}}),
+        )
+    };
+    for (line, expected) in [
+        (
+            report(json!(0), &["a", "b"]),
+            "F: format changed 2 files (exit 0)",
+        ),
+        (
+            report(json!(null), &[]),
+            "F: format changed nothing (killed)",
+        ),
+        (
+            told(json!({"Err": {"kind": "timeout", "code": "tool.timeout", "message": "no end"}})),
+            "F: format: tool.timeout: no end",
+        ),
+    ] {
+        assert_eq!(line.as_deref(), Some(expected));
+    }
+}
+
+#[test]
 fn status_lines_say_how_a_run_stands_and_what_is_next() {
     let now: Timestamp = "2026-11-22T16:42:00Z".parse().unwrap();
     let line = |events: &[Event]| run_line(events, now, Look::plain()).unwrap();

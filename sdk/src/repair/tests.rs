@@ -129,7 +129,7 @@ fn rules_and_evidence_are_shared_and_the_lens_is_not() {
 
 #[test]
 fn the_format_in_the_rules_is_the_format_that_is_read() {
-    let parsed = parse(RULES);
+    let parsed = crate::edits::parse(RULES);
     let paths: Vec<&str> = parsed
         .blocks
         .iter()

@@ -158,7 +158,7 @@ impl Bench {
         self
     }
 
-    /// What is left of a meter; `llm.calls` and `probe.runs` count down.
+    /// What is left of a meter. `llm.calls` and `probe.runs` count down; so does `llm.usd-micros`, by a cent an answer.
     pub fn budget(self, meter: &str, left: u64) -> Bench {
         self.budget.borrow_mut().insert(meter.to_owned(), left);
         self
@@ -233,6 +233,17 @@ impl Bench {
             }
             None => Ok(()),
         }
+    }
+
+    /// Answers cost nothing unless the test counts money.
+    fn paid(&self) -> BTreeMap<String, u64> {
+        const CENT: u64 = 10_000;
+        let mut budget = self.budget.borrow_mut();
+        let Some(left) = budget.get_mut("llm.usd-micros") else {
+            return BTreeMap::new();
+        };
+        *left = left.saturating_sub(CENT);
+        BTreeMap::from([("usd-micros".to_owned(), CENT)])
     }
 
     fn case(&self, id: &str) -> Option<&TestCase> {
@@ -370,7 +381,7 @@ impl Host for Bench {
             text,
             stop_reason: "end_turn".to_owned(),
             model: "scripted".to_owned(),
-            usage: BTreeMap::new(),
+            usage: self.paid(),
         })
     }
 

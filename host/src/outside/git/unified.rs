@@ -23,12 +23,17 @@ pub struct Unified {
 pub type Malformed = String;
 
 pub fn read(diff: &str) -> Result<Unified, Malformed> {
-    let lines: Vec<&str> = diff.lines().collect();
+    let mut lines: Vec<&str> = diff.lines().collect();
     let starts: Vec<usize> = (0..lines.len())
         .filter(|at| is_start(&lines, *at))
         .collect();
-    if starts.is_empty() {
+    let Some(first) = starts.first() else {
         return Err("it has no file header (`--- a/path` and `+++ b/path`)".into());
+    };
+    // A diff written with `\r\n` has it on its headers too; otherwise a `\r` is the file's own.
+    let as_written: Vec<&str> = diff.split_terminator('\n').collect();
+    if !as_written[*first].ends_with('\r') {
+        lines = as_written;
     }
     let mut unified = Unified {
         text: String::new(),

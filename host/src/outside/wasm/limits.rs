@@ -23,7 +23,7 @@ const REST: Duration = Duration::from_secs(10);
 pub const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one guest. A Rust component has 3, 1 and 2; a JavaScript one has 3
 /// memories and 3 tables, a Python one many instances.
-pub const INSTANCES: u32 = 32;
+pub const INSTANCES: u32 = 64;
 pub const MEMORIES: u32 = 4;
 pub const TABLES: u32 = 8;
 /// Prompts, patches, trees and the like that a guest holds at the same time.

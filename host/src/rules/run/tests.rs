@@ -517,3 +517,32 @@ fn replay_of_a_runs_facts_gives_the_run() {
             .is_none()
     );
 }
+
+#[test]
+fn probes_and_tools_of_a_variant_are_numbered_together() {
+    let fault = || Fault::new(crate::event::FaultKind::Timeout, "probe.timeout", "no end");
+    let probed = |probe| Fact::Probed {
+        variant: "A".into(),
+        probe,
+        digest: "d".into(),
+        answer: Err(fault()),
+    };
+    let ran = |variant: &str, probe| Fact::ToolRan {
+        variant: variant.into(),
+        probe,
+        tool: "format".into(),
+        digest: "d".into(),
+        answer: Err(fault()),
+    };
+    let mut tale = Tale::begins();
+    tale.red().refuses(ran("A", 0));
+    tale.opened(&["A", "B"])
+        .then(ran("A", 0))
+        .then(probed(1))
+        .then(ran("B", 0));
+    tale.refuses(probed(0));
+    tale.refuses(ran("A", 1));
+    let (asked, kept) = &tale.run.journal.tools[&("A".to_owned(), 0)];
+    assert_eq!(*asked, tool_key("format", "d"));
+    assert_eq!(kept.answer, Err(fault()));
+}

@@ -1,8 +1,8 @@
-//! What a strategy gets when it asks: completions and probes, journaled, within budget.
+//! What a strategy gets when it asks: completions, probes and tools, journaled, within budget.
 //!
-//! Touches: http, processes, git, clock.
-//! Change here: when a strategy may ask for something else that costs money or time. Free, deterministic
-//! facts belong into `dossier.rs`.
+//! Touches: clock.
+//! Change here: when a strategy may ask for something else that costs money or time; what it takes to answer is a
+//! file beside the others in `desk/`. Free, deterministic facts belong into `dossier.rs`.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -10,22 +10,19 @@ use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use sha2::{Digest, Sha256};
 
 use crate::event::{
-    Entry, Fact, Fault, FaultKind, FaultUsage, ModelAnswer, ModelRequest, Patch, ProbeReport,
-    ToolReport,
+    Entry, Fact, Fault, FaultKind, ModelAnswer, ModelRequest, Patch, ProbeReport, ToolReport,
 };
-use crate::failpoint;
-use crate::outside::claude::Ceiling;
 use crate::outside::wasm::{LogLevel, Services};
-use crate::rules::budget::{self, Accounts, Amount};
-use crate::rules::compare;
-use crate::rules::run::{Run, usage_of};
+use crate::rules::run::{Kept, Run};
 
-use super::resolve;
-use crate::stages::{Cx, StageError, failed, suite};
+use crate::stages::{Cx, StageError};
+
+mod model;
+mod probe;
+mod tool;
 
 /// One variant's desk for one heat.
 pub struct Desk {
@@ -33,6 +30,7 @@ pub struct Desk {
     run: std::sync::Arc<Run>,
     variant: String,
     calls: AtomicU32,
+    /// Probes and tools.
     probes: AtomicU32,
     /// Millionths of a dollar.
     spent: AtomicU64,
@@ -76,189 +74,51 @@ impl Desk {
         fault
     }
 
-    async fn record(&self, fact: Fact) -> Result<Timestamp, Fault> {
-        self.cx
-            .recorder
-            .record(fact)
-            .await
-            .map_err(|e| self.host_failed(e))
-    }
-
     /// The strategy's clock moves to when an answer was kept, on the first run and on every later one.
     fn clock_shows(&self, at: Timestamp) {
         self.now.store(at.as_millisecond(), Ordering::SeqCst);
     }
 
-    /// A call that was answered before the last restart is answered from the log; one that was asked and never
-    /// answered may have been paid for, so it is not asked again.
-    async fn ask(&self, request: ModelRequest) -> Result<ModelAnswer, Fault> {
-        let call = self.calls.fetch_add(1, Ordering::SeqCst);
-        let key = (self.variant.clone(), call);
-        let request = self.cleaned(request);
-        let asked = self.run.journal.asked.get(&key);
-        if asked.is_some_and(|asked| *asked != request) {
-            return Err(self.host_failed(StageError::new(
-                "a strategy asked something else than before the restart",
-            )));
-        }
-        let answer = match (self.run.journal.answered.get(&key), asked) {
-            (Some(kept), _) => {
-                self.clock_shows(kept.at);
-                kept.answer.clone()
-            }
-            (None, Some(_)) => {
-                let ceiling = self
-                    .cx
-                    .house
-                    .claude
-                    .ceiling(&request)
-                    .map(amount)
-                    .unwrap_or_default();
-                self.answered(call, Err(lost(ceiling))).await?
-            }
-            (None, None) => self.ask_anew(call, &request).await?,
-        };
-        self.spent
-            .fetch_add((usage_of(&answer).cost_usd * 1e6) as u64, Ordering::SeqCst);
-        answer
-    }
-
-    /// The outer error is the host's; the inner one is an answer like any other, and kept.
-    async fn ask_anew(
+    /// What was answered before the last restart is answered from the log; anything else is done now, and kept. A
+    /// failure of the host is no answer and is not kept: the heat is held again.
+    async fn once<T: Clone>(
         &self,
-        call: u32,
-        request: &ModelRequest,
-    ) -> Result<Result<ModelAnswer, Fault>, Fault> {
-        if let Err(denied) = self.within_budget(call, request).await {
-            return self.answered(call, Err(denied)).await;
-        }
-        failpoint::reach("before-model-call");
-        let answer = self
-            .cx
-            .house
-            .claude
-            .complete(request)
-            .await
-            .map(|a| self.cleaned_answer(a));
-        failpoint::reach("after-model-call");
-        self.answered(call, answer).await
-    }
-
-    async fn answered(
-        &self,
-        call: u32,
-        answer: Result<ModelAnswer, Fault>,
-    ) -> Result<Result<ModelAnswer, Fault>, Fault> {
-        let fact = Fact::ModelAnswered {
-            variant: self.variant.clone(),
-            call,
-            answer: answer.clone(),
-        };
-        self.clock_shows(self.record(fact).await?);
-        Ok(answer)
-    }
-
-    /// Weighs the dearest this call can become against what is left, and states the intent, as one step:
-    /// two variants never spend the same money.
-    async fn within_budget(&self, call: u32, request: &ModelRequest) -> Result<(), Fault> {
-        let ceiling = self.cx.house.claude.ceiling(request)?;
-        let _one_at_a_time = self.cx.house.budget.lock().await;
-        let accounts = self.accounts().await.map_err(|e| self.host_failed(e))?;
-        budget::may_spend(&self.cx.house.settings.claude, &accounts, amount(ceiling))?;
-        self.record(Fact::ModelAsked {
-            variant: self.variant.clone(),
-            call,
-            request: request.clone(),
-        })
-        .await
-        .map(drop)
-    }
-
-    async fn accounts(&self) -> Result<Accounts, StageError> {
-        let today = budget::day(jiff::Timestamp::now());
-        let midnight = today
-            .to_zoned(TimeZone::UTC)
-            .map_err(|e| failed("reckoning the day", &e))?
-            .timestamp();
-        let events = self
-            .cx
-            .house
-            .store
-            .model_events(&self.run.id, midnight)
-            .await;
-        let events = events.map_err(|e| failed("adding up what was spent", &e))?;
-        let ceiling = |request: &ModelRequest| {
-            self.cx
-                .house
-                .claude
-                .ceiling(request)
-                .map(amount)
-                .unwrap_or_default()
-        };
-        Ok(budget::accounts(&events, &self.run.id, today, ceiling))
-    }
-
-    fn cleaned(&self, mut request: ModelRequest) -> ModelRequest {
-        let clean = |text: &mut String| *text = self.cx.house.redactor.clean(text);
-        request.system.iter_mut().for_each(|b| clean(&mut b.text));
-        request.messages.iter_mut().for_each(|m| clean(&mut m.text));
-        request
-    }
-
-    fn cleaned_answer(&self, mut answer: ModelAnswer) -> ModelAnswer {
-        answer.text = self.cx.house.redactor.clean(&answer.text);
-        answer
-    }
-
-    async fn try_out(&self, patch: Patch) -> Result<ProbeReport, Fault> {
-        let probe = self.probes.fetch_add(1, Ordering::SeqCst);
-        let digest = digest(&patch);
-        if let Some((earlier, kept)) = self.run.journal.probed.get(&(self.variant.clone(), probe)) {
-            if *earlier != digest {
-                return Err(self.host_failed(StageError::new(
-                    "a strategy probed something else than before the restart",
-                )));
-            }
+        kept: Option<&Kept<T>>,
+        anew: impl Future<Output = Result<Result<T, Fault>, StageError>>,
+        fact: impl FnOnce(Result<T, Fault>) -> Fact,
+    ) -> Result<T, Fault> {
+        if let Some(kept) = kept {
             self.clock_shows(kept.at);
             return kept.answer.clone();
         }
-        if probe >= self.cx.project.policy.probes {
-            let all = self.cx.project.policy.probes;
-            return Err(Fault::new(
-                FaultKind::Budget,
-                "probe.spent",
-                format!("all {all} probes are used up"),
-            ));
-        }
-        let answer = self.probe(probe, &patch).await;
-        let fact = Fact::Probed {
-            variant: self.variant.clone(),
-            probe,
-            digest,
-            answer: answer.clone(),
-        };
-        self.clock_shows(self.record(fact).await?);
+        let answer = anew.await.map_err(|e| self.host_failed(e))?;
+        let at = self.cx.recorder.record(fact(answer.clone())).await;
+        self.clock_shows(at.map_err(|e| self.host_failed(e))?);
         answer
     }
 
-    async fn probe(&self, probe: u32, patch: &Patch) -> Result<ProbeReport, Fault> {
-        let tree = match resolve::probe_tree(&self.cx, &self.run, patch).await {
-            Ok(Ok(tree)) => tree,
-            Ok(Err(why)) => return Err(Fault::new(FaultKind::Invalid, "patch.refused", why)),
-            Err(error) => return Err(self.host_failed(error)),
-        };
-        let name = format!("{}-{}-probe-{probe}", self.run.id, self.variant);
-        let report = suite::run(&self.cx, &tree, None, &name)
-            .await
-            .map_err(|e| self.host_failed(e))?;
-        let (Some(triage), Some(opening)) = (&self.run.triage, &self.run.opening) else {
-            return Err(self.host_failed(StageError::new("no tournament is open")));
-        };
-        Ok(compare::probe(
-            &compare::trial(&tree, 1, &report, triage),
-            &opening.held_out,
-        ))
+    /// The number of the next probe or tool; a fault where there is none left.
+    fn next_probe(&self) -> Result<u32, Fault> {
+        let probe = self.probes.fetch_add(1, Ordering::SeqCst);
+        let all = self.cx.project.policy.probes;
+        if probe < all || self.run.journal.has_tried(&self.variant, probe) {
+            return Ok(probe);
+        }
+        let why = format!("all {all} probes are used up");
+        Err(Fault::new(FaultKind::Budget, "probe.spent", why))
     }
+
+    fn diverged(&self, doing: &str) -> Fault {
+        let variant = &self.variant;
+        self.host_failed(StageError::new(format!(
+            "variant {variant} {doing} something else than before the restart"
+        )))
+    }
+}
+
+/// Longer than anything in it may take; the strategy goes on without.
+fn timed_out(code: &str, why: String) -> Fault {
+    Fault::new(FaultKind::Timeout, code, why)
 }
 
 impl Services for Desk {
@@ -288,18 +148,12 @@ impl Services for Desk {
         }
     }
 
-    fn run_tool(&self, name: String, _: Patch) -> BoxFuture<'_, Result<ToolReport, Fault>> {
-        let unknown = format!("no tool `{name}` is configured for this project");
-        std::future::ready(Err(Fault::new(
-            FaultKind::NotFound,
-            "tool.unknown",
-            unknown,
-        )))
-        .boxed()
+    fn run_tool(&self, name: String, patch: Patch) -> BoxFuture<'_, Result<ToolReport, Fault>> {
+        self.use_tool(name, patch).boxed()
     }
 
     fn tools(&self) -> Vec<String> {
-        Vec::new()
+        self.cx.project.tools.keys().cloned().collect()
     }
 
     fn now_ms(&self) -> u64 {
@@ -334,31 +188,11 @@ fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
     bytes.skip(skip).take(len as usize).collect()
 }
 
+/// Names a patch, so that a strategy led back to where it stood can be held against what it tried then.
 fn digest(patch: &Patch) -> String {
     let mut hash = Sha256::new();
     for edit in &patch.edits {
         hash.update(format!("{edit:?}\0"));
     }
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
-fn amount(ceiling: Ceiling) -> Amount {
-    Amount {
-        tokens: ceiling.tokens,
-        usd: ceiling.usd,
-    }
-}
-
-/// It may have been paid for, so it counts as if it had been the dearest answer possible.
-fn lost(ceiling: Amount) -> Fault {
-    let why = "the host stopped before the answer was kept; asking again might pay twice";
-    let usage = FaultUsage {
-        input_tokens: ceiling.tokens,
-        output_tokens: 0,
-        usd_micros: (ceiling.usd * 1e6) as u64,
-    };
-    Fault {
-        usage: Some(usage),
-        ..Fault::new(FaultKind::Unavailable, "llm.answer-lost", why)
-    }
 }

@@ -85,6 +85,20 @@ pub async fn probe_tree(
     }
 }
 
+/// The tree a tool runs on: the patch may be empty or change nothing. The inner error is for the strategy.
+pub async fn tool_tree(
+    cx: &Cx,
+    run: &Run,
+    patch: &Patch,
+) -> Result<Result<Oid, String>, StageError> {
+    match cx.mirror.apply(&run.change.tree, patch).await {
+        Ok(applied) => Ok(Ok(applied.tree)),
+        Err(PatchError::Empty) => Ok(Ok(run.change.tree.clone())),
+        Err(PatchError::Git(error)) => Err(failed("applying a patch", &error)),
+        Err(refused) => Ok(Err(refused.to_string())),
+    }
+}
+
 /// A candidate's own edits to tests, test configuration and CI do not count.
 fn with_the_heads_judge(cx: &Cx, run: &Run, tree: &Oid) -> Result<Oid, StageError> {
     cx.mirror
