@@ -103,11 +103,14 @@ async fn a_replay_comes_out_as_the_run_did_and_asks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_with_another_build_of_a_plugin_is_told_apart() {
+async fn a_replay_has_the_run_s_own_plugins_and_tells_another_build_apart_where_they_are_gone() {
     let world = healed().await;
     let calls = world.model.calls();
     let other = another_build(&world, "minimal-fix");
     let dir = other.display().to_string();
+    let replayed = output(&world, &["--plugins", &dir, "replay"]);
+    assert_eq!(replayed.status.code(), Some(0), "{}", said(&replayed));
+    std::fs::remove_dir_all(world.state().join("plugins")).expect("they are kept there");
     let replayed = output(&world, &["--plugins", &dir, "replay"]);
     let words = said(&replayed);
     assert_eq!(replayed.status.code(), Some(6), "{words}");
