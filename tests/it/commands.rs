@@ -125,6 +125,9 @@ async fn a_replay_with_another_plugin_of_the_name_tells_the_first_call_that_diff
     let other = changebus_tests::guests::plugin_dir().join("robust-refactor.wasm");
     std::fs::copy(other, dir.join("minimal-fix.wasm")).expect("a plugin can be copied");
     let dir = dir.display().to_string();
+    let replayed = output(&world, &["--plugins", &dir, "replay"]);
+    let words = said(&replayed);
+    assert_eq!(replayed.status.code(), Some(0), "the run's own bytes are kept: {words}");
     let replayed = output(&world, &["--plugins", &dir, "replay", "--now"]);
     let words = said(&replayed);
     assert_eq!(replayed.status.code(), Some(6), "{words}");

@@ -111,8 +111,12 @@ fn every_file_that_is_no_plugin_is_told_apart_by_name() {
         stamp(&guest("moody-escalation"), &value)
     };
     let mut damaged = good.clone();
-    let middle = damaged.len() / 2;
-    damaged[middle..middle + 64].fill(0xff);
+    // A length that never ends.
+    damaged[9..16].fill(0xff);
+    let mut patched = good.clone();
+    let name = b"cabi_realloc";
+    let first = good.windows(name.len()).position(|one| one == name);
+    patched[first.expect("it exports its allocator")] = b'k';
     let files: Vec<(&str, Vec<u8>, Step, &str)> = vec![
         ("nothing", vec![], Step::Kind, "is empty; copy it again"),
         (
@@ -127,7 +131,13 @@ fn every_file_that_is_no_plugin_is_told_apart_by_name() {
             Step::Kind,
             "is torn",
         ),
-        ("damaged", damaged, Step::Compile, "does not compile"),
+        (
+            "damaged",
+            damaged,
+            Step::Kind,
+            "is a damaged WebAssembly component",
+        ),
+        ("patched", patched, Step::Compile, "does not compile"),
         (
             "core",
             b"\0asm\x01\0\0\0".to_vec(),

@@ -211,11 +211,20 @@ fn replacing_a_plugin_under_load_fails_no_call_and_mixes_no_versions() {
     assert_passes(alone("swap::alone_replacements_under_load", &["exec"]));
 }
 
-const REPLACEMENTS: u32 = 500;
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run in a process of its own by replacing_a_plugin_under_load_fails_no_call_and_mixes_no_versions"]
 async fn alone_replacements_under_load() {
+    replace_under_load(80).await;
+}
+
+/// The same for as long as `docs/measurements.md` tells.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; measured by hand: --exact swap::alone_500_replacements_under_load --ignored --nocapture"]
+async fn alone_500_replacements_under_load() {
+    replace_under_load(500).await;
+}
+
+async fn replace_under_load(replacements: u32) {
     let (place, plugins) = watched();
     // What each digest must say.
     let truth = Arc::new(Mutex::new(BTreeMap::from([(
@@ -249,7 +258,7 @@ async fn alone_replacements_under_load() {
         .collect();
     let (mut warm, mut slowest) = (0, Duration::ZERO);
     let started = Instant::now();
-    for number in 2..REPLACEMENTS + 2 {
+    for number in 2..replacements + 2 {
         let bytes = version(number);
         let digest = digest_of(&bytes);
         truth
@@ -267,7 +276,7 @@ async fn alone_replacements_under_load() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         slowest = slowest.max(swapped.elapsed());
-        if number == 102 {
+        if number == replacements / 4 {
             warm = resident_kib();
         }
     }
@@ -283,15 +292,12 @@ async fn alone_replacements_under_load() {
     }
     let grown = resident_kib().saturating_sub(warm) >> 10;
     println!(
-        "{REPLACEMENTS} replacements in {took:?}, the slowest {slowest:?}; {} runs of 3 calls, {seen} versions seen \
-         by one task; {grown} MiB more than after 100",
+        "{replacements} replacements in {took:?}, the slowest {slowest:?}; {} runs of 3 calls, {seen} versions seen \
+         by one task; {grown} MiB more than after the first quarter",
         runs.load(Ordering::Relaxed)
     );
-    assert!(seen > 100, "only {seen} versions were seen");
-    assert!(
-        grown < 64,
-        "the host grew by {grown} MiB in 400 replacements"
-    );
+    assert!(seen > 20, "only {seen} versions were seen");
+    assert!(grown < 64, "the host grew by {grown} MiB");
     let kept = std::fs::read_dir(place.state.path().join("plugins")).expect("it is there");
     let kept = kept.filter(|entry| {
         let path = entry.as_ref().expect("an entry").path();
