@@ -325,7 +325,7 @@ impl Services for Desk {
 }
 
 /// Bytes `from` onwards of a stream that a name decides alone.
-fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
+pub fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
     const BLOCK: u64 = 32;
     let skip = (from % BLOCK) as usize;
     let blocks = from / BLOCK..=(from + u64::from(len)) / BLOCK;
@@ -334,7 +334,8 @@ fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
     bytes.skip(skip).take(len as usize).collect()
 }
 
-fn digest(patch: &Patch) -> String {
+/// What a probe is recognised by.
+pub fn digest(patch: &Patch) -> String {
     let mut hash = Sha256::new();
     for edit in &patch.edits {
         hash.update(format!("{edit:?}\0"));

@@ -1,0 +1,72 @@
+//! Prefers the contender that changes least, among those that fix what broke and lose nothing.
+//!
+//! Keep the frame, change the marks: whatever you give adds up to at most 100.
+
+use changebus_sdk::*;
+
+/// For making the failing tests pass without losing another.
+const TESTS: f64 = 80.0;
+/// For changing little: all of it for one line, half of it at [`HALF_AT`] lines.
+const SIZE: f64 = 20.0;
+const HALF_AT: f64 = 20.0;
+
+#[derive(Default)]
+pub struct LeastChange;
+
+export_scorer!(LeastChange);
+
+impl Scorer for LeastChange {
+    fn score(
+        &self,
+        tournament: &impl Tournament,
+        _: &impl Services,
+    ) -> Result<Vec<Scored>, String> {
+        Ok(tournament.contenders().iter().map(score).collect())
+    }
+}
+
+fn score(contender: &impl Contender) -> Scored {
+    let metric = |name: &str| contender.metric(name).filter(|v| v.is_finite()).unwrap_or(0.0);
+    let (to_fix, fixed) = (metric("tests.to-fix"), metric("tests.fixed"));
+    let lost = metric("tests.regressed") + metric("tests.missing");
+    let changed = metric("diff.insertions") + metric("diff.deletions");
+    let tests = match lost > 0.0 || to_fix == 0.0 {
+        true => 0.0,
+        false => TESTS * (fixed / to_fix).clamp(0.0, 1.0),
+    };
+    let size = SIZE * HALF_AT / (HALF_AT + (changed - 1.0).max(0.0));
+    Scored {
+        id: contender.id(),
+        total: tests + size,
+        disqualified: (changed == 0.0).then(|| "the patch changes nothing".to_owned()),
+        marks: vec![("tests".to_owned(), tests), ("size".to_owned(), size)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use changebus_sdk::testing::{Arena, Entrant};
+
+    use super::*;
+
+    fn totals(arena: &Arena) -> Vec<f64> {
+        let scored = arena.score(&LeastChange).unwrap();
+        scored.into_iter().map(|s| s.total.round()).collect()
+    }
+
+    #[test]
+    fn of_two_that_fix_it_the_smaller_stands_first() {
+        let large = Entrant::fixing("B").metric("diff.insertions", 60.0);
+        let arena = Arena::new().contender(Entrant::fixing("A")).contender(large);
+        let totals = totals(&arena);
+        assert!(totals[0] > totals[1] && totals[1] > TESTS, "{totals:?}");
+    }
+
+    #[test]
+    fn a_lost_test_costs_more_than_any_size_can_make_good() {
+        let careless = Entrant::fixing("A").metric("tests.regressed", 1.0);
+        let large = Entrant::fixing("B").metric("diff.insertions", 5000.0);
+        let totals = totals(&Arena::new().contender(careless).contender(large));
+        assert!(totals[0] < totals[1], "{totals:?}");
+    }
+}
