@@ -6,6 +6,7 @@ mod cheats;
 mod claude;
 mod commands;
 mod configuration;
+mod manifests;
 mod orders;
 mod plugins;
 mod recovery;

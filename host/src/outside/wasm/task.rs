@@ -90,7 +90,8 @@ pub enum LogLevel {
 }
 
 /// What a strategy answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StrategyAnswer {
     Propose {
         patch: Patch,

@@ -5,6 +5,8 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
+
 use changebus::host::config;
 use exports::changebus::escalation::gate::{Action, Decision, Guest, Reason, Tournament};
 use serde_json::Value;
@@ -14,6 +16,8 @@ wit_bindgen::generate!({ path: "../../../wit", world: "changebus:escalation/esca
 struct Moody;
 
 export!(Moody);
+
+changebus_sdk::manifest!(escalation, asks = [], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
     fn decide(tournament: &Tournament) -> Result<Decision, String> {

@@ -5,6 +5,7 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use changebus::host::{arena, config, history, log};
@@ -16,6 +17,8 @@ wit_bindgen::generate!({ path: "../../../wit", world: "changebus:scorer/scorer",
 struct Moody;
 
 export!(Moody);
+
+changebus_sdk::manifest!(scorer, asks = [history], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
     fn score(tournament: &Tournament) -> Result<Vec<Scored>, String> {

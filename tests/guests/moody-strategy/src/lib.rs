@@ -5,6 +5,7 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use changebus::host::{budget, config, history, llm, log, probe};
@@ -16,6 +17,8 @@ wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strate
 struct Moody;
 
 export!(Moody);
+
+changebus_sdk::manifest!(strategy, asks = [history, llm, probe, workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
     fn run(context: &Context, tree: &Tree) -> Result<Outcome, String> {

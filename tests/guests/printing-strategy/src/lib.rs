@@ -5,13 +5,18 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
+
 use exports::changebus::strategy::fix::{Context, Guest, Outcome, Tree};
+use serde_json::Value;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
 
 struct Printing;
 
 export!(Printing);
+
+changebus_sdk::manifest!(strategy, asks = [], config = BTreeMap<String, Value>);
 
 impl Guest for Printing {
     fn run(_: &Context, _: &Tree) -> Result<Outcome, String> {
