@@ -9,6 +9,7 @@ use crate::config::Config;
 mod case;
 mod new;
 mod opened;
+mod record;
 mod source;
 mod test;
 
@@ -18,6 +19,8 @@ pub enum Verb {
     New(new::Args),
     /// Run a plugin on the cases on disk, without a model, a network or a daemon.
     Test(test::Args),
+    /// Make a case from a run, or from a repository and two of its commits.
+    Record(record::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,5 +33,6 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::New(args) => new::run(&args),
         Verb::Test(args) => test::run(&config, &args).await,
+        Verb::Record(args) => record::run(config, args).await,
     }
 }

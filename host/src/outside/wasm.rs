@@ -116,6 +116,16 @@ pub struct PluginInfo {
     pub imports: Vec<String>,
 }
 
+impl PluginInfo {
+    /// Names the very bytes.
+    pub fn reference(&self) -> PluginRef {
+        PluginRef {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+        }
+    }
+}
+
 /// A file that is not loaded, or a directory that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LoadProblem {

@@ -5,14 +5,28 @@
 
 use changebus_sdk::diff;
 use changebus_sdk::*;
+use serde::Deserialize;
 
-/// A line may differ in so many characters in a row and still count as mistyped.
-const SMALL: usize = 3;
+/// What the `config` table of the variant may hold; the host checks it before the plugin is ever called.
+#[derive(Deserialize, Config)]
+#[serde(deny_unknown_fields, default)]
+struct Settings {
+    /// A line may differ in so many characters in a row and still count as mistyped.
+    #[config(min = 1, max = 20)]
+    most_characters: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { most_characters: 3 }
+    }
+}
 
 #[derive(Default)]
 pub struct PutBack;
 
-export_strategy!(PutBack);
+// What it asks for is what the operator has to allow.
+export_strategy!(PutBack, asks = [probe, workspace], config = Settings);
 
 impl Strategy for PutBack {
     fn run(
@@ -21,7 +35,8 @@ impl Strategy for PutBack {
         tree: &impl Tree,
         host: &impl Host,
     ) -> Result<Outcome, String> {
-        let suspects = suspects(failure, tree);
+        let settings: Settings = host.config()?;
+        let suspects = suspects(failure, tree, settings.most_characters as usize);
         for suspect in &suspects {
             let patch = Patch::new().write(&suspect.path, suspect.text_without.as_str());
             match host.probe(&patch) {
@@ -61,7 +76,7 @@ impl Suspect {
     }
 }
 
-fn suspects(failure: &impl Failure, tree: &impl Tree) -> Vec<Suspect> {
+fn suspects(failure: &impl Failure, tree: &impl Tree, most: usize) -> Vec<Suspect> {
     let before = failure.before();
     let mut found = vec![];
     for path in failure.changed_paths() {
@@ -69,18 +84,20 @@ fn suspects(failure: &impl Failure, tree: &impl Tree) -> Vec<Suspect> {
             continue;
         }
         if let (Ok(old), Ok(new)) = (before.read_text(&path), tree.read_text(&path)) {
-            found.extend(slips(&path, &old, &new));
+            found.extend(slips(&path, &old, &new, most));
         }
     }
     found
 }
 
-/// The lines of one file that differ by a slip.
-fn slips(path: &str, old: &str, new: &str) -> Vec<Suspect> {
+/// The lines of one file that differ by a slip of at most so many characters.
+fn slips(path: &str, old: &str, new: &str, most: usize) -> Vec<Suspect> {
     let (old, new) = (diff::lines(old), diff::lines(new));
     let hunks = diff::hunks(&old, &new);
-    let one_line = hunks.iter().filter(|h| h.old.len() == 1 && h.new.len() == 1);
-    let slips = one_line.filter(|h| is_slip(old[h.old.start], new[h.new.start]));
+    let one_line = hunks
+        .iter()
+        .filter(|h| h.old.len() == 1 && h.new.len() == 1);
+    let slips = one_line.filter(|h| slip(old[h.old.start], new[h.new.start]) <= most);
     slips
         .map(|hunk| {
             let mut lines = new.clone();
@@ -95,13 +112,18 @@ fn slips(path: &str, old: &str, new: &str) -> Vec<Suspect> {
         .collect()
 }
 
-/// True where the two differ in one place only, by at most [`SMALL`] characters.
-fn is_slip(old: &str, new: &str) -> bool {
+/// Characters between the first and the last that differ, in the longer of the two.
+fn slip(old: &str, new: &str) -> usize {
     let (old, new): (Vec<char>, Vec<char>) = (old.chars().collect(), new.chars().collect());
     let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
     let (a, b) = (&old[head..], &new[head..]);
-    let tail = a.iter().rev().zip(b.iter().rev()).take_while(|(a, b)| a == b).count();
-    a.len().max(b.len()) - tail <= SMALL
+    let tail = a
+        .iter()
+        .rev()
+        .zip(b.iter().rev())
+        .take_while(|(a, b)| a == b)
+        .count();
+    a.len().max(b.len()) - tail
 }
 
 #[cfg(test)]
@@ -140,9 +162,28 @@ mod tests {
     }
 
     #[test]
-    fn a_slip_is_small_and_in_one_place() {
-        assert!(is_slip("colour", "color") && is_slip("a < b", "a <= b") && is_slip("", "x"));
-        assert!(!is_slip("return a + b", "return sum(a, b)"));
-        assert!(!is_slip("abc def", "xbc dex"));
+    fn a_slip_is_as_long_as_what_lies_between_the_differences() {
+        assert_eq!(
+            [
+                slip("colour", "color"),
+                slip("a < b", "a <= b"),
+                slip("", "x")
+            ],
+            [1, 1, 1]
+        );
+        assert_eq!(slip("abcd", "xbcy"), 4);
+    }
+
+    #[test]
+    fn how_large_a_slip_may_be_is_for_the_operator_to_say() {
+        let config = |most: u32| serde_json::json!({ "most_characters": most });
+        let decline = bench("name=$1\necho \"Heeeello, $name!\"\n")
+            .config(config(2))
+            .run(&PutBack);
+        assert!(matches!(decline, Ok(Outcome::Decline(_))), "{decline:?}");
+        let fix = bench("name=$1\necho \"Heeeelo, $name!\"\n")
+            .config(config(5))
+            .run(&PutBack);
+        assert!(matches!(fix, Ok(Outcome::Propose(_))), "{fix:?}");
     }
 }

@@ -63,7 +63,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         let text = text
             .replace("{{name}}", &args.name)
             .replace("{{about}}", about(args.world))
-            .replace("{{sdk}}", &sdk);
+            .replace("{{sdk}}", &sdk)
+            .replace("{{dev}}", dev_dependencies(args.world));
         lay(&dir.join(path), &text)?;
     }
     println!("{}: a {} that works; next:", dir.display(), args.world);
@@ -188,6 +189,14 @@ fn template(world: PluginKind) -> impl Iterator<Item = (&'static str, &'static s
         ],
     };
     SHARED.iter().chain(own).copied()
+}
+
+/// What the template's own tests need besides.
+fn dev_dependencies(world: PluginKind) -> &'static str {
+    match world {
+        PluginKind::Strategy => "[dev-dependencies]\nserde_json = \"1\"\n\n",
+        PluginKind::Scorer | PluginKind::Escalation => "",
+    }
 }
 
 fn about(world: PluginKind) -> &'static str {

@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::case::snapshot::Snapshot;
-use super::case::{self, Case, EXPECTED, play};
+use super::case::play::Scene;
+use super::case::{self, Case, EXPECTED};
 use super::{opened, source};
 use crate::commands::ExitCode;
 use crate::config::Config;
@@ -59,8 +60,16 @@ async fn judge(
     args: &Args,
 ) -> anyhow::Result<bool> {
     let (name, path) = (case.name(), case.dir.join(EXPECTED));
-    let then: Option<Snapshot> = case::json(&path)?;
-    let now = play::play(plugins, plugin, case, args.log).await?;
+    let then: Option<Snapshot> = match case::json(&path) {
+        // What cannot be read any more is what an update is for.
+        Err(_) if args.update => None,
+        read => read?,
+    };
+    let scene = Scene::set(case).await?;
+    let now = scene
+        .play(plugins, plugin.kind, &plugin.reference(), args.log)
+        .await?
+        .snapshot;
     let difference = then
         .as_ref()
         .map(|then| Snapshot::difference(then, &now))

@@ -38,6 +38,7 @@ struct State {
     usd_micros: u64,
     now_ms: u64,
     drawn: u64,
+    learned: Vec<Answer>,
 }
 
 impl CaseDesk {
@@ -61,6 +62,7 @@ impl CaseDesk {
             usd_micros: 0,
             now_ms,
             drawn: 0,
+            learned: vec![],
         };
         CaseDesk {
             case,
@@ -75,6 +77,11 @@ impl CaseDesk {
         self.state
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// What the case's own tests answered, since the case did not say.
+    pub fn learned(&self) -> Vec<Answer> {
+        self.state().learned.clone()
     }
 
     /// Counts a use of `probe.runs`; tools count as well.
@@ -129,7 +136,15 @@ impl CaseDesk {
             ));
         };
         let answer = self.ground.probe(test, &patch).await;
-        self.state().pass(None);
+        let mut state = self.state();
+        state.pass(None);
+        state.learned.push(Answer {
+            to: Asked::Probe {
+                patch: digest,
+                reply: answer.clone().into(),
+            },
+            at_ms: None,
+        });
         answer
     }
 

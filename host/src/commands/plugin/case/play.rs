@@ -1,113 +1,159 @@
 //! Runs a plugin on a case and says what it made of it.
 //!
-//! Touches: wasm, git.
+//! Touches: wasm, git, clock.
 //! Change here: when a plugin is called with something new; `stages/` does the same for a run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 
 use super::desk::CaseDesk;
 use super::ground::Ground;
 use super::snapshot::{CameOfIt, Snapshot, Used};
-use super::{Case, Facts};
-use crate::event::{Ledger, Patch, PluginFailure, PluginRef};
+use super::{Answer, Case, Facts};
+use crate::event::{Ledger, Patch, PluginRef};
 use crate::outside::git::PatchError;
 use crate::outside::wasm::{
-    FailureFacts, Field, PluginInfo, PluginKind, Plugins, StrategyAnswer, StrategyTask,
+    Called, FailureFacts, Field, PluginKind, Plugins, StrategyAnswer, StrategyTask,
 };
 
-/// What a plugin that is loaded makes of a case. An error is the case's or the host's, never the plugin's.
-pub async fn play(
-    plugins: &Plugins,
-    plugin: &PluginInfo,
-    case: Case,
-    aloud: bool,
-) -> anyhow::Result<Snapshot> {
-    if plugin.kind != case.told.world {
-        bail!(
-            "{}: is a case for a {}, and {} is a {}",
-            case.dir.display(),
-            case.told.world,
-            plugin.name,
-            plugin.kind
-        );
+/// A case that is set up; it can be played any number of times.
+pub struct Scene {
+    pub case: Arc<Case>,
+    /// Of a strategy's case.
+    ground: Option<Arc<Ground>>,
+}
+
+/// One call of the plugin.
+pub struct Played {
+    pub snapshot: Snapshot,
+    pub ledger: Ledger,
+    /// From the call to the answer.
+    pub took: Duration,
+    /// Answers that the case did not hold, and that its own tests gave.
+    pub learned: Vec<Answer>,
+}
+
+impl Scene {
+    pub async fn set(case: Case) -> anyhow::Result<Scene> {
+        let case = Arc::new(case);
+        let ground = match case.told.world {
+            PluginKind::Strategy => Some(Arc::new(Ground::lay(case.clone()).await?)),
+            PluginKind::Scorer | PluginKind::Escalation => None,
+        };
+        Ok(Scene { case, ground })
     }
-    let pinned = PluginRef {
-        name: plugin.name.clone(),
-        digest: plugin.digest.clone(),
-    };
-    match plugin.kind {
-        PluginKind::Strategy => strategy(plugins, &pinned, Arc::new(case), aloud).await,
-        PluginKind::Scorer => {
-            let scores = plugins.run_scorer(&pinned, field(case)).await;
-            Ok(seen(scores.map(|scores| CameOfIt::Scores { scores })))
-        }
-        PluginKind::Escalation => {
-            let advice = plugins.run_escalation(&pinned, field(case)).await;
-            Ok(seen(advice.map(|advice| CameOfIt::Advice { advice })))
+
+    /// What a plugin that is loaded makes of the case. An error is the case's or the host's, never the plugin's.
+    pub async fn play(
+        &self,
+        plugins: &Plugins,
+        kind: PluginKind,
+        plugin: &PluginRef,
+        aloud: bool,
+    ) -> anyhow::Result<Played> {
+        let case = &self.case;
+        match (kind, &self.ground) {
+            (kind, _) if kind != case.told.world => bail!(
+                "{}: is a case for a {}, and {} is a {kind}",
+                case.dir.display(),
+                case.told.world,
+                plugin.name,
+            ),
+            (PluginKind::Scorer, _) => {
+                let started = Instant::now();
+                let called = plugins.run_scorer(plugin, field(case)).await;
+                Ok(judged(started, called, |scores| CameOfIt::Scores { scores }))
+            }
+            (PluginKind::Escalation, _) => {
+                let started = Instant::now();
+                let called = plugins.run_escalation(plugin, field(case)).await;
+                Ok(judged(started, called, |advice| CameOfIt::Advice { advice }))
+            }
+            (PluginKind::Strategy, Some(ground)) => {
+                strategy(plugins, plugin, case, ground, aloud).await
+            }
+            (PluginKind::Strategy, None) => bail!("{}: has no trees", case.dir.display()),
         }
     }
 }
 
-fn seen(answer: Result<CameOfIt, PluginFailure>) -> Snapshot {
-    Snapshot {
-        came_of_it: answer.unwrap_or_else(CameOfIt::from),
-        used: Used::from(&Ledger::default()),
+fn judged<T>(started: Instant, called: Called<T>, told: impl Fn(T) -> CameOfIt) -> Played {
+    Played {
+        took: started.elapsed(),
+        snapshot: Snapshot {
+            used: Used::from(&called.ledger),
+            came_of_it: called.answer.map_or_else(CameOfIt::from, told),
+        },
+        ledger: called.ledger,
+        learned: vec![],
     }
 }
 
 /// Configuration and history stand in `case.toml`, for every kind of case.
-fn field(case: Case) -> Field {
-    let mut field = case.field.unwrap_or_default();
+fn field(case: &Case) -> Field {
+    let mut field = case.field.clone().unwrap_or_default();
     if !case.told.config.is_empty() || field.config.is_null() {
-        field.config = case.told.config.into();
+        field.config = case.told.config.clone().into();
     }
-    field.history = Arc::new(case.told.facts.history);
+    field.history = Arc::new(case.told.facts.history.clone());
     field
 }
 
 async fn strategy(
     plugins: &Plugins,
-    pinned: &PluginRef,
-    case: Arc<Case>,
+    plugin: &PluginRef,
+    case: &Arc<Case>,
+    ground: &Arc<Ground>,
     aloud: bool,
-) -> anyhow::Result<Snapshot> {
-    let ground = Arc::new(Ground::lay(case.clone()).await?);
+) -> anyhow::Result<Played> {
     let desk = Arc::new(CaseDesk::new(case.clone(), ground.clone(), aloud));
     let told = &case.told;
     let task = StrategyTask {
-        failure: facts(&case, &ground),
+        failure: facts(case, ground),
         tree: ground.tree(&ground.head, &told.facts.head)?,
         before: ground.tree(&ground.before, &told.facts.base)?,
         config: told.config.clone().into(),
-        services: desk,
+        services: desk.clone(),
         history: Arc::new(told.facts.history.clone()),
         wall_limit: Duration::from_secs(told.budgets.seconds),
     };
-    let came_of_it = match plugins.run_strategy(pinned, task).await {
+    let started = Instant::now();
+    let called = plugins.run_strategy(plugin, task).await;
+    let took = started.elapsed();
+    let came_of_it = match called.answer {
         Ok(StrategyAnswer::Decline(why)) => CameOfIt::Decline { why },
         Ok(StrategyAnswer::Propose {
             patch,
             rationale,
             confidence,
             notes,
-        }) => match resolved(&ground, &patch).await? {
+        }) => match resolved(ground, &patch).await? {
             Ok(patch) => CameOfIt::Propose {
                 patch,
                 rationale,
-                confidence,
+                confidence: rounded(confidence),
                 notes,
             },
             Err(why) => CameOfIt::BadPatch { why },
         },
         Err(failure) => failure.into(),
     };
-    Ok(Snapshot {
-        came_of_it,
-        used: Used::from(&Ledger::default()),
+    Ok(Played {
+        took,
+        snapshot: Snapshot {
+            came_of_it,
+            used: Used::from(&called.ledger),
+        },
+        ledger: called.ledger,
+        learned: desk.learned(),
     })
+}
+
+/// Guests tell it in single precision; its noise is nothing to read.
+fn rounded(confidence: f64) -> f64 {
+    (confidence * 1e4).round() / 1e4
 }
 
 fn facts(case: &Case, ground: &Ground) -> FailureFacts {
