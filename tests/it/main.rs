@@ -1,5 +1,6 @@
 //! ChangeBus seen from outside, in one binary.
 
+mod authoring;
 mod bundled;
 mod cases;
 mod cheats;

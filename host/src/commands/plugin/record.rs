@@ -11,9 +11,7 @@ use serde_json::Value;
 
 use super::case::play::Scene;
 use super::case::snapshot::{CameOfIt, Snapshot};
-use super::case::{
-    Answer, Asked, BEFORE, Budgets, Case, EXPECTED, Facts, Failing, HEAD, Told,
-};
+use super::case::{Answer, Asked, BEFORE, Budgets, Case, EXPECTED, Facts, Failing, HEAD, Told};
 use super::{source, test};
 use crate::commands::{self, ExitCode, fix, log, show, working_house};
 use crate::config::{Ceiling, Config, Project, Variant};

@@ -5,8 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::case::snapshot::Snapshot;
 use super::case::play::Scene;
+use super::case::snapshot::Snapshot;
 use super::case::{self, Case, EXPECTED};
 use super::{opened, source};
 use crate::commands::ExitCode;

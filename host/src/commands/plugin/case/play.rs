@@ -64,12 +64,16 @@ impl Scene {
             (PluginKind::Scorer, _) => {
                 let started = Instant::now();
                 let called = plugins.run_scorer(plugin, field(case)).await;
-                Ok(judged(started, called, |scores| CameOfIt::Scores { scores }))
+                Ok(judged(started, called, |scores| CameOfIt::Scores {
+                    scores,
+                }))
             }
             (PluginKind::Escalation, _) => {
                 let started = Instant::now();
                 let called = plugins.run_escalation(plugin, field(case)).await;
-                Ok(judged(started, called, |advice| CameOfIt::Advice { advice }))
+                Ok(judged(started, called, |advice| CameOfIt::Advice {
+                    advice,
+                }))
             }
             (PluginKind::Strategy, Some(ground)) => {
                 strategy(plugins, plugin, case, ground, aloud).await

@@ -130,21 +130,21 @@ impl Snapshot {
 
 impl Used {
     fn line(&self) -> String {
-        let mut parts = vec![format!("{} host calls", self.host_calls)];
-        if self.llm_calls > 0 {
-            parts.push(format!(
-                "{} model calls, {} tokens",
-                self.llm_calls, self.llm_tokens
-            ));
-        }
-        if self.probes > 0 {
-            parts.push(format!("{} probes", self.probes));
-        }
-        let denied: u64 = self.denials.values().sum();
-        if denied > 0 {
-            parts.push(format!("{denied} refusals"));
-        }
-        parts.join(", ")
+        let counts = [
+            (self.host_calls, "host call"),
+            (self.llm_calls, "model call"),
+            (self.llm_tokens, "token"),
+            (self.probes, "probe"),
+            (self.denials.values().sum(), "refusal"),
+        ];
+        let told = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| match count {
+                1 => format!("1 {what}"),
+                count => format!("{count} {what}s"),
+            });
+        told.collect::<Vec<_>>().join(", ")
     }
 }
 
