@@ -746,7 +746,7 @@ fn an_operator_lets_a_plugin_back_by_name() {
 fn a_plugin_that_misbehaves_in_a_case_is_told_and_not_endured() {
     let author = Author::new();
     shop_case(&author, ANSWER);
-    let case = CASE.replace("[facts]", "[config]\nmood = \"trap\"\n\n[facts]");
+    let case = CASE.replace("[facts]", "[config]\ndo = \"panic\"\n\n[facts]");
     author.write("cases/discount/case.toml", &case);
     let moody = guest_dir()
         .join("moody-strategy.wasm")
@@ -754,7 +754,7 @@ fn a_plugin_that_misbehaves_in_a_case_is_told_and_not_endured() {
         .to_string();
     well(author.changebus("", &["plugin", "test", &moody, "--update"]));
     let kept = author.read("cases/discount/expected.json");
-    assert!(kept.contains("\"failed\""), "{kept}");
+    assert!(kept.contains("\"failed\"") && kept.contains("\"trapped\""), "{kept}");
 }
 
 /// The shell blocks of a document, in their order.
