@@ -754,7 +754,10 @@ fn a_plugin_that_misbehaves_in_a_case_is_told_and_not_endured() {
         .to_string();
     well(author.changebus("", &["plugin", "test", &moody, "--update"]));
     let kept = author.read("cases/discount/expected.json");
-    assert!(kept.contains("\"failed\"") && kept.contains("\"trapped\""), "{kept}");
+    assert!(
+        kept.contains("\"failed\"") && kept.contains("\"trapped\""),
+        "{kept}"
+    );
 }
 
 /// The shell blocks of a document, in their order.

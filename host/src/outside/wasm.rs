@@ -67,6 +67,7 @@ pub use journal::{Divergence, Journal, JournalError};
 pub use limits::Limits;
 pub use lock::lock_text;
 pub use manifest::Manifest;
+pub use peek::{Look, look};
 pub use shelf::{ActivePlugin, Lineup, LoadProblem, PluginInfo, View};
 pub use task::{
     Contender, FailureFacts, Field, LogLevel, ReadChange, Services, StrategyAnswer, StrategyTask,

@@ -12,8 +12,8 @@ use serde::Serialize;
 use super::case::play::{Played, Scene};
 use super::case::snapshot::Snapshot;
 use super::case::{self, Case};
-use super::source::{self, Component};
 use super::opened;
+use super::source::{self, Component};
 use crate::commands::ExitCode;
 use crate::config::Config;
 use crate::outside::wasm::PluginInfo;
@@ -86,7 +86,9 @@ async fn activation(
     config: &Config,
     component: &Component,
 ) -> anyhow::Result<(Duration, Duration, PluginInfo)> {
-    let place = tempfile::Builder::new().prefix("changebus-bench-").tempdir()?;
+    let place = tempfile::Builder::new()
+        .prefix("changebus-bench-")
+        .tempdir()?;
     let mut fresh = config.clone();
     fresh.host.state = place.path().to_owned();
     let cold = opened::timed(&fresh, component).await?;
@@ -98,7 +100,11 @@ fn case(args: &Args, component: &Component) -> anyhow::Result<Option<Case>> {
     if let Some(dir) = &args.case {
         return Case::read(dir).map(Some);
     }
-    let beside = component.krate.as_deref().unwrap_or(Path::new(".")).join("cases");
+    let beside = component
+        .krate
+        .as_deref()
+        .unwrap_or(Path::new("."))
+        .join("cases");
     if !beside.is_dir() {
         return Ok(None);
     }
@@ -113,7 +119,11 @@ async fn called(
 ) -> anyhow::Result<Calls> {
     let (plugins, plugin) = opened::open(config, component).await?;
     let mut scene = Scene::set(case).await?;
-    let play = async |scene: &Scene| scene.play(&plugins, plugin.kind, &plugin.reference(), false).await;
+    let play = async |scene: &Scene| {
+        scene
+            .play(&plugins, plugin.kind, &plugin.reference(), false)
+            .await
+    };
     let first = play(&scene).await?;
     // What the tests said the first time they say at once from now on: it is the plugin that is measured.
     let mut case = Case::clone(&scene.case);
@@ -123,7 +133,10 @@ async fn called(
     for _ in 0..count {
         let played = play(&scene).await?;
         if let Some(difference) = Snapshot::difference(&first.snapshot, &played.snapshot)? {
-            bail!("{}: answers the same case in two ways, so its runs cannot be replayed:\n{difference}", plugin.name);
+            bail!(
+                "{}: answers the same case in two ways, so its runs cannot be replayed:\n{difference}",
+                plugin.name
+            );
         }
         all.push(played);
     }
@@ -143,7 +156,9 @@ async fn called(
 /// The call that as many of a hundred took at most as long as.
 fn at(sorted: &[Played], share: f64) -> Duration {
     let index = (sorted.len() as f64 * share).ceil() as usize;
-    sorted.get(index.saturating_sub(1)).map_or(Duration::ZERO, |p| p.took)
+    sorted
+        .get(index.saturating_sub(1))
+        .map_or(Duration::ZERO, |p| p.took)
 }
 
 fn millis(took: Duration) -> f64 {
@@ -157,22 +172,42 @@ fn micros(took: Duration) -> f64 {
 fn table(measured: &Measured) -> String {
     let kib = |bytes: u64| format!("{:.0} KiB", bytes as f64 / 1024.0);
     let mut rows = vec![
-        ("plugin", format!("{} {:.12}", measured.name, measured.digest)),
+        (
+            "plugin",
+            format!("{} {:.12}", measured.name, measured.digest),
+        ),
         ("size", kib(measured.bytes)),
-        ("activation, never compiled", format!("{:.1} ms", measured.cold_ms)),
-        ("activation, compiled before", format!("{:.1} ms", measured.cached_ms)),
+        (
+            "activation, never compiled",
+            format!("{:.1} ms", measured.cold_ms),
+        ),
+        (
+            "activation, compiled before",
+            format!("{:.1} ms", measured.cached_ms),
+        ),
     ];
     match &measured.calls {
         Some(calls) => rows.extend([
-            ("called on", format!("{}, {} times", calls.case, calls.count)),
-            ("call, half of them within", format!("{:.0} us", calls.p50_us)),
+            (
+                "called on",
+                format!("{}, {} times", calls.case, calls.count),
+            ),
+            (
+                "call, half of them within",
+                format!("{:.0} us", calls.p50_us),
+            ),
             ("call, 99 of 100 within", format!("{:.0} us", calls.p99_us)),
             ("computing, at most", format!("{} ms", calls.cpu_ms)),
             ("memory, at most", kib(calls.memory_bytes)),
             ("calls of the host", calls.host_calls.to_string()),
         ]),
-        None => rows.push(("calls", "no case to call it on; name one with --case".to_owned())),
+        None => rows.push((
+            "calls",
+            "no case to call it on; name one with --case".to_owned(),
+        )),
     }
     let wide = rows.iter().map(|(what, _)| what.len()).max().unwrap_or(0);
-    rows.iter().map(|(what, value)| format!("{what:wide$}  {value}\n")).collect()
+    rows.iter()
+        .map(|(what, value)| format!("{what:wide$}  {value}\n"))
+        .collect()
 }

@@ -35,18 +35,32 @@ struct Inspected {
 pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let component = source::component(&args.plugin)?;
     // What cargo built does not lie under the plugin's name.
-    let alone = component.krate.as_ref().map(|_| Alone::lay(&component)).transpose()?;
-    let file = alone.as_ref().map_or(component.file.clone(), |alone| alone.file.clone());
+    let alone = component
+        .krate
+        .as_ref()
+        .map(|_| Alone::lay(&component))
+        .transpose()?;
+    let file = alone
+        .as_ref()
+        .map_or(component.file.clone(), |alone| alone.file.clone());
     let examined = examine(config, file).await?;
     let shown = |path: &mut PathBuf| *path = component.file.clone();
     let inspected = match examined {
         Ok(mut plugin) => {
             shown(&mut plugin.path);
-            Inspected { loads: true, plugin: Some(plugin), problem: None }
+            Inspected {
+                loads: true,
+                plugin: Some(plugin),
+                problem: None,
+            }
         }
         Err(mut problem) => {
             shown(&mut problem.path);
-            Inspected { loads: false, plugin: None, problem: Some(problem) }
+            Inspected {
+                loads: false,
+                plugin: None,
+                problem: Some(problem),
+            }
         }
     };
     if args.json {
@@ -93,27 +107,37 @@ fn of_problem(problem: &LoadProblem) -> String {
 /// A step as it is written in JSON.
 pub fn name_of(step: &impl Serialize) -> String {
     let name = serde_json::to_value(step).ok();
-    name.and_then(|n| n.as_str().map(str::to_owned)).unwrap_or_default()
+    name.and_then(|n| n.as_str().map(str::to_owned))
+        .unwrap_or_default()
 }
 
 fn of_plugin(plugin: &PluginInfo) -> String {
     let mut rows: Vec<(&str, String)> = vec![
         ("kind", plugin.kind.to_string()),
-        ("file", format!("{}, {} bytes", plugin.path.display(), plugin.size)),
+        (
+            "file",
+            format!("{}, {} bytes", plugin.path.display(), plugin.size),
+        ),
         ("digest", format!("sha256:{}", plugin.digest)),
         ("interface", plugin.interface.clone()),
     ];
     if let Some(manifest) = &plugin.manifest {
-        rows.push(("version", format!("{} (SDK {})", manifest.version, manifest.sdk)));
+        rows.push((
+            "version",
+            format!("{} (SDK {})", manifest.version, manifest.sdk),
+        ));
         rows.push(("about", manifest.about.clone()));
-        rows.push(("asks for", or_nothing(listed(&manifest.asks))));
+        rows.push(("asks for", listed(&manifest.asks)));
     } else {
         rows.push(("manifest", "none, so it asks for nothing".to_owned()));
     }
-    rows.push(("granted", or_nothing(listed(&plugin.granted))));
+    rows.push(("granted", listed(&plugin.granted)));
     if !plugin.withheld.is_empty() {
         let withheld = listed(&plugin.withheld);
-        rows.push(("withheld", format!("{withheld}; allow it in [plugins] if it may")));
+        rows.push((
+            "withheld",
+            format!("{withheld}; allow it in [plugins] if it may"),
+        ));
     }
     let imports = plugin.imports.iter().map(|i| plain(i)).collect::<Vec<_>>();
     rows.push(("imports", or_nothing(imports.join("\n"))));
@@ -130,7 +154,11 @@ fn of_plugin(plugin: &PluginInfo) -> String {
 }
 
 fn or_nothing(list: String) -> String {
-    if list.is_empty() { "nothing".to_owned() } else { list }
+    if list.is_empty() {
+        "nothing".to_owned()
+    } else {
+        list
+    }
 }
 
 /// The keys of the configuration, one a line.
@@ -139,11 +167,20 @@ fn settings(plugin: &PluginInfo) -> String {
     let Some(keys) = schema.and_then(|s| s["properties"].as_object()) else {
         return "nothing is said of it".to_owned();
     };
-    let needed = schema.and_then(|s| s["required"].as_array()).cloned().unwrap_or_default();
+    let needed = schema
+        .and_then(|s| s["required"].as_array())
+        .cloned()
+        .unwrap_or_default();
     let lines = keys.iter().map(|(key, value)| {
         let about = value["description"].as_str().unwrap_or_default();
-        let must = if needed.iter().any(|n| n == key) { ", needed" } else { "" };
-        format!("{key} ({}{must}) {about}", kind_of(value)).trim_end().to_owned()
+        let must = if needed.iter().any(|n| n == key) {
+            ", needed"
+        } else {
+            ""
+        };
+        format!("{key} ({}{must}) {about}", kind_of(value))
+            .trim_end()
+            .to_owned()
     });
     or_nothing(lines.collect::<Vec<_>>().join("\n"))
 }
@@ -156,7 +193,10 @@ fn kind_of(schema: &Value) -> String {
         }
         (Value::String(kind), _) => kind.clone(),
         (Value::Array(kinds), _) => {
-            let kinds = kinds.iter().filter_map(Value::as_str).filter(|k| *k != "null");
+            let kinds = kinds
+                .iter()
+                .filter_map(Value::as_str)
+                .filter(|k| *k != "null");
             kinds.collect::<Vec<_>>().join(" or ")
         }
         _ => "any".to_owned(),
@@ -171,7 +211,9 @@ fn kind_of(schema: &Value) -> String {
 
 /// Somebody else's words must not drive the terminal.
 pub fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
 }
 
 /// A path for a sentence.

@@ -41,8 +41,8 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let mut bytes = std::fs::read(&component.file)
         .with_context(|| format!("{} cannot be read", component.file.display()))?;
     if let Some(asks) = &args.asks {
-        bytes = asking(&bytes, &name, asks)
-            .with_context(|| component.file.display().to_string())?;
+        bytes =
+            asking(&bytes, &name, asks).with_context(|| component.file.display().to_string())?;
     }
     let alone = Alone::with(&name, &bytes)?;
     // Whether it is locked is decided by installing it.
@@ -52,7 +52,11 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         Ok(plugin) => plugin,
         Err(problem) => {
             let step = name_of(&problem.step);
-            println!("{} is not installed: it {} [{step}]", component.file.display(), plain(&problem.why));
+            println!(
+                "{} is not installed: it {} [{step}]",
+                component.file.display(),
+                plain(&problem.why)
+            );
             return Ok(ExitCode::Findings);
         }
     };
@@ -76,7 +80,10 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
 fn check_name(name: &str) -> anyhow::Result<()> {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     if name.is_empty() || !name.chars().all(plain) {
-        bail!("{}: name it in letters, digits, dashes and underscores; --name gives another", name.escape_debug());
+        bail!(
+            "{}: name it in letters, digits, dashes and underscores; --name gives another",
+            name.escape_debug()
+        );
     }
     Ok(())
 }
@@ -94,7 +101,11 @@ fn asking(bytes: &[u8], name: &str, asks: &[Capability]) -> anyhow::Result<Vec<u
         "interface": looked.interface,
         "asks": asks,
     });
-    Ok(with_section(bytes, "changebus:manifest", manifest.to_string().as_bytes()))
+    Ok(with_section(
+        bytes,
+        "changebus:manifest",
+        manifest.to_string().as_bytes(),
+    ))
 }
 
 /// A custom section at the end of a component.
@@ -126,7 +137,11 @@ fn writable(dirs: &[PathBuf]) -> anyhow::Result<PathBuf> {
     let made = |dir: &&PathBuf| !dir.exists() && std::fs::create_dir_all(dir).is_ok();
     let found = dirs.iter().find(there).or_else(|| dirs.iter().find(made));
     found.cloned().with_context(|| {
-        let all = dirs.iter().map(|d| d.display().to_string()).collect::<Vec<_>>().join(", ");
+        let all = dirs
+            .iter()
+            .map(|d| d.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
         format!("no plugin directory can be written ({all}); name one with --dir")
     })
 }
@@ -134,7 +149,11 @@ fn writable(dirs: &[PathBuf]) -> anyhow::Result<PathBuf> {
 /// A newer build of the same package may take its place; anything else of that name must be asked for.
 async fn same_plugin(config: &Config, plugin: &PluginInfo, place: &Path) -> anyhow::Result<()> {
     let view = list::view(config).await?;
-    let active = view.active.iter().map(|active| &active.info).find(|p| p.name == plugin.name);
+    let active = view
+        .active
+        .iter()
+        .map(|active| &active.info)
+        .find(|p| p.name == plugin.name);
     if let Some(there) = active.filter(|there| !same_package(there, plugin)) {
         bail!(
             "{} is another plugin of this name; install it under another --name, or with --replace",
@@ -144,7 +163,10 @@ async fn same_plugin(config: &Config, plugin: &PluginInfo, place: &Path) -> anyh
     if place.exists() {
         let there = examine(config, place.to_owned()).await?;
         if !there.is_ok_and(|there| same_package(&there, plugin)) {
-            bail!("{} is there and is not that plugin; look at it, or install with --replace", place.display());
+            bail!(
+                "{} is there and is not that plugin; look at it, or install with --replace",
+                place.display()
+            );
         }
     }
     Ok(())
@@ -156,16 +178,13 @@ fn same_package(a: &PluginInfo, b: &PluginInfo) -> bool {
 }
 
 fn told(plugin: &PluginInfo, place: &Path) -> String {
-    let granted = match listed(&plugin.granted) {
-        none if none.is_empty() => "it needs nothing".to_owned(),
-        granted => format!("it may use {granted}"),
-    };
-    let withheld = match listed(&plugin.withheld) {
-        none if none.is_empty() => String::new(),
-        withheld => format!(", but not {withheld}, which is not allowed"),
+    let granted = listed(&plugin.granted);
+    let withheld = match plugin.withheld.is_empty() {
+        true => String::new(),
+        false => format!(", but not {}, which is not allowed", listed(&plugin.withheld)),
     };
     format!(
-        "{}: installed, {} {}; {granted}{withheld}",
+        "{}: installed, {} {}; it may use {granted}{withheld}",
         place.display(),
         plugin.kind,
         plain(&plugin.name)
@@ -181,14 +200,14 @@ mod tests {
         let empty = b"\0asm\x0d\0\x01\0";
         for content in [vec![], vec![b'x'; 300]] {
             let bytes = with_section(empty, "changebus:manifest", &content);
-            let found = wasmparser::Parser::new(0).parse_all(&bytes).find_map(|payload| {
-                match payload.expect("it is whole") {
+            let found = wasmparser::Parser::new(0)
+                .parse_all(&bytes)
+                .find_map(|payload| match payload.expect("it is whole") {
                     wasmparser::Payload::CustomSection(section) => {
                         Some((section.name().to_owned(), section.data().to_vec()))
                     }
                     _ => None,
-                }
-            });
+                });
             assert_eq!(found, Some(("changebus:manifest".to_owned(), content)));
         }
     }

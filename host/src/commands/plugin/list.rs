@@ -33,7 +33,10 @@ struct Listed {
 pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let listed = match of_daemon(config)? {
         Some(listed) => listed,
-        None => Listed { daemon: None, view: view(config).await? },
+        None => Listed {
+            daemon: None,
+            view: view(config).await?,
+        },
     };
     if args.json {
         println!("{}", serde_json::to_string_pretty(&listed)?);
@@ -41,7 +44,11 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         print!("{}", told(&listed));
     }
     let fine = listed.view.problems.is_empty() && listed.view.active.iter().all(may_be_called);
-    Ok(if fine { ExitCode::Ok } else { ExitCode::Findings })
+    Ok(if fine {
+        ExitCode::Ok
+    } else {
+        ExitCode::Findings
+    })
 }
 
 /// What the process that works on this state directory says, if there is one.
@@ -51,7 +58,10 @@ fn of_daemon(config: &Config) -> anyhow::Result<Option<Listed>> {
     };
     let path = config.host.state.join("plugins/active.json");
     let view = super::case::json(&path)?;
-    Ok(view.map(|view| Listed { daemon: Some(daemon), view }))
+    Ok(view.map(|view| Listed {
+        daemon: Some(daemon),
+        view,
+    }))
 }
 
 /// Loads everything here and now; the log tells how the plugins behaved.
@@ -73,9 +83,17 @@ fn may_be_called(plugin: &ActivePlugin) -> bool {
 fn told(listed: &Listed) -> String {
     let mut text = match listed.daemon {
         Some(pid) => format!("as process {pid} has them:\n"),
-        None => "as this configuration gives them; nothing runs on this state directory:\n".to_owned(),
+        None => {
+            "as this configuration gives them; nothing runs on this state directory:\n".to_owned()
+        }
     };
-    let wide = listed.view.active.iter().map(|p| p.info.name.chars().count()).max().unwrap_or(0);
+    let wide = listed
+        .view
+        .active
+        .iter()
+        .map(|p| p.info.name.chars().count())
+        .max()
+        .unwrap_or(0);
     for plugin in &listed.view.active {
         text.push_str(&line(plugin, wide));
     }
@@ -96,17 +114,14 @@ fn told(listed: &Listed) -> String {
 fn line(plugin: &ActivePlugin, wide: usize) -> String {
     let info = &plugin.info;
     let version = info.manifest.as_ref().map_or("-", |m| m.version.as_str());
-    let granted = match listed(&info.granted) {
-        none if none.is_empty() => "needs nothing".to_owned(),
-        granted => format!("may use {granted}"),
-    };
-    let withheld = match listed(&info.withheld) {
-        none if none.is_empty() => String::new(),
-        withheld => format!(", not allowed {withheld}"),
+    let granted = listed(&info.granted);
+    let withheld = match info.withheld.is_empty() {
+        true => String::new(),
+        false => format!(", not allowed {}", listed(&info.withheld)),
     };
     let kind = info.kind.to_string();
     format!(
-        "{kind:10}  {:wide$}  {version:8}  {:.12}  {}; {granted}{withheld}\n",
+        "{kind:10}  {:wide$}  {version:8}  {:.12}  {}; may use {granted}{withheld}\n",
         plain(&info.name),
         info.digest,
         health(&plugin.health),

@@ -50,10 +50,16 @@ pub fn admit(path: &Path, name: &str, digest: &str) -> anyhow::Result<()> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error).with_context(|| format!("{} cannot be read", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+        }
     };
-    let mut whole: Table = text.parse().with_context(|| format!("{} cannot be read", path.display()))?;
-    let plugins = whole.entry("plugins").or_insert_with(|| Table::new().into());
+    let mut whole: Table = text
+        .parse()
+        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let plugins = whole
+        .entry("plugins")
+        .or_insert_with(|| Table::new().into());
     let Some(plugins) = plugins.as_table_mut() else {
         bail!("{}: `plugins` is no table", path.display());
     };
@@ -67,13 +73,26 @@ pub async fn clear(config: &Config, args: &ClearArgs) -> anyhow::Result<ExitCode
         false => {
             let view = list::view(config).await?;
             let known = view.active.iter().find(|p| p.info.name == args.plugin);
-            let all = || view.active.iter().map(|p| p.info.name.as_str()).collect::<Vec<_>>().join(", ");
-            known.with_context(|| format!("{}: is not active ({})", args.plugin, all()))?.info.digest.clone()
+            let all = || {
+                view.active
+                    .iter()
+                    .map(|p| p.info.name.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            known
+                .with_context(|| format!("{}: is not active ({})", args.plugin, all()))?
+                .info
+                .digest
+                .clone()
         }
     };
     wasm::clear(&config.host.state, &digest)
         .with_context(|| format!("noting it in {}", config.host.state.display()))?;
-    println!("{}: may be called again; what it did up to now is forgotten", args.plugin);
+    println!(
+        "{}: may be called again; what it did up to now is forgotten",
+        args.plugin
+    );
     Ok(ExitCode::Ok)
 }
 
@@ -126,6 +145,9 @@ mod tests {
         std::fs::write(&path, "plugins = 3\n").expect("it can be written");
         let refused = admit(&path, "first", &"ab".repeat(32)).expect_err("it is refused");
         assert!(refused.to_string().contains("is no table"), "{refused}");
-        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "plugins = 3\n");
+        assert_eq!(
+            std::fs::read_to_string(&path).expect("it is there"),
+            "plugins = 3\n"
+        );
     }
 }

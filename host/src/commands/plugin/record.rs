@@ -99,6 +99,8 @@ async fn from_repository(mut config: Config, args: &Args, repo: &Path) -> anyhow
     std::fs::copy(&component.file, &file)
         .with_context(|| format!("reading {}", component.file.display()))?;
     config.host.plugins.insert(0, alone);
+    // What an author tries out at home is not what an operator lets run.
+    config.plugins = Default::default();
     config.host.state = state;
     let name = fix::slug(&repo);
     let project = lone(&repo, test, &component.name, &args.settings)?;
