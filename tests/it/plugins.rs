@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use desk::{Books, Reply, field, task};
 
-mod desk;
+pub mod desk;
 
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| plugins(Limits::default()));
 
@@ -654,21 +654,9 @@ fn a_file_that_is_no_plugin_is_named_with_what_to_do_and_keeps_no_other_from_loa
             b"\0asm\x0d\0\x01\0",
             "exports none of `changebus:strategy/fix`",
         ),
-        (
-            "text",
-            b"hello",
-            "is not a WebAssembly component, or is damaged",
-        ),
-        (
-            "torn",
-            &good[..good.len() / 2],
-            "is not a WebAssembly component, or is damaged",
-        ),
-        (
-            "nothing",
-            b"",
-            "is not a WebAssembly component, or is damaged",
-        ),
+        ("text", b"hello", "does not begin like one"),
+        ("torn", &good[..good.len() / 2], "is torn"),
+        ("nothing", b"", "is empty"),
         ("good", &good, ""),
     ];
     for (name, bytes, _) in &files {
@@ -788,7 +776,7 @@ fn plugins_run_where_address_space_is_short() {
 }
 
 /// Runs one ignored test of this binary in a process of its own, after some words to the shell.
-fn alone(test: &str, words: &[&str]) -> Output {
+pub fn alone(test: &str, words: &[&str]) -> Output {
     let this = std::env::current_exe().expect("it runs");
     let script = format!(
         "{} \"$0\" --exact {test} --ignored --nocapture",
@@ -802,7 +790,7 @@ fn alone(test: &str, words: &[&str]) -> Output {
         .expect("sh runs")
 }
 
-fn assert_passes(output: Output) {
+pub fn assert_passes(output: Output) {
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),

@@ -32,6 +32,7 @@ pub struct World {
     extra: String,
     claude: String,
     env: BTreeMap<String, String>,
+    plugins: Vec<PathBuf>,
 }
 
 impl World {
@@ -86,6 +87,7 @@ impl World {
             extra: String::new(),
             claude: String::new(),
             env,
+            plugins: vec![crate::guests::plugin_dir(), crate::guests::guest_dir()],
         };
         world.share_compiled_plugins();
         world
@@ -130,6 +132,12 @@ impl World {
             )
         };
         self.variants = variants.iter().map(one).collect();
+        self
+    }
+
+    /// Other directories of plugins than the bundled ones and the test guests.
+    pub fn plugins(&mut self, dirs: &[PathBuf]) -> &mut World {
+        self.plugins = dirs.to_vec();
         self
     }
 
@@ -205,12 +213,11 @@ impl World {
             .expect("the key can be written");
         // Half a push taken back may leave code that never ends, so a test run gets a minute.
         let text = format!(
-            "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
+            "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
              [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
-            toml(&crate::guests::plugin_dir()),
-            toml(&crate::guests::guest_dir()),
+            toml::Value::try_from(&self.plugins).expect("paths can be written as TOML"),
             self.interval_seconds,
             self.model.base_url(),
             toml(&self.path().join("key")),

@@ -9,6 +9,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 mod bench_watch;
+mod golden;
 mod guests;
 mod prerequisites;
 
@@ -16,6 +17,7 @@ const USAGE: &str = "\
 cargo xtask demo       build everything and heal a real repository before your eyes
 cargo xtask test       install what the tests need, then run every test and lint
 cargo xtask guests     build the bundled plugins and the test guests
+cargo xtask golden     keep compiled plugins of a new interface version in tests/golden
 cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
@@ -27,6 +29,7 @@ fn main() -> anyhow::Result<()> {
         Some("demo") => demo(&root, &args[1..]),
         Some("test") => test(&root, &args[1..]),
         Some("guests") => guests::build(&root),
+        Some("golden") => golden::keep(&root),
         Some("prepare") => prerequisites::install(),
         Some("cases") => cases(&root),
         Some("bench-watch") => bench_watch(&root),

@@ -16,7 +16,7 @@ struct Printing;
 
 export!(Printing);
 
-changebus_sdk::manifest!(strategy, asks = [], config = BTreeMap<String, Value>);
+changebus_sdk::manifest!(strategy, asks = [workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Printing {
     fn run(_: &Context, _: &Tree) -> Result<Outcome, String> {
