@@ -1,10 +1,10 @@
 //! `changebus plugin bench`: what a plugin costs the host, before anybody runs it in earnest.
 //!
-//! Touches: files, wasm, terminal, clock.
+//! Touches: files, wasm, terminal.
 //! Change here: when another cost should be told. `cargo xtask bench` measures the host, this measures a plugin.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use serde::Serialize;
