@@ -29,6 +29,7 @@ pub mod check;
 pub mod demo;
 pub mod events;
 pub mod fix;
+pub mod plugin;
 pub mod progress;
 pub mod replay;
 pub mod run;

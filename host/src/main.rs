@@ -6,7 +6,9 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use changebus::commands::{self, ExitCode, check, demo, events, fix, replay, run, show, status};
+use changebus::commands::{
+    self, ExitCode, check, demo, events, fix, plugin, replay, run, show, status,
+};
 use changebus::config::ConfigError;
 use clap::Parser;
 
@@ -46,6 +48,8 @@ enum Command {
     Events(events::Args),
     /// Decide a run again from its log, without any effect, and say where it comes out differently.
     Replay(replay::Args),
+    /// Write, try, look into and install plugins.
+    Plugin(plugin::Args),
     /// Every project at a glance.
     Status(status::Args),
 }
@@ -90,6 +94,7 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Events(args) => events::run(&config, &args).await,
         Command::Replay(args) => replay::run(config, args).await,
         Command::Status(args) => status::run(&config, &args).await,
+        Command::Plugin(args) => plugin::run(config, args).await,
         Command::Demo(args) => demo::run(config, args).await,
     }
 }

@@ -127,7 +127,11 @@ async fn a_replay_with_another_plugin_of_the_name_tells_the_first_call_that_diff
     let dir = dir.display().to_string();
     let replayed = output(&world, &["--plugins", &dir, "replay"]);
     let words = said(&replayed);
-    assert_eq!(replayed.status.code(), Some(0), "the run's own bytes are kept: {words}");
+    assert_eq!(
+        replayed.status.code(),
+        Some(0),
+        "the run's own bytes are kept: {words}"
+    );
     let replayed = output(&world, &["--plugins", &dir, "replay", "--now"]);
     let words = said(&replayed);
     assert_eq!(replayed.status.code(), Some(6), "{words}");

@@ -79,7 +79,8 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     config.projects.insert(name.clone(), project.clone());
     let house = working_house(config).await?;
     let project = Arc::new(project);
-    let change = change(&house, &name, &project, &args).await?;
+    let (base, head) = (args.base.as_deref(), args.head.as_deref());
+    let change = change(&house, &name, &project, base, head).await?;
     let opened = pipeline::open(&house.store, &name, change).await?;
     let run = opened.run.context("a run has an id")?;
     let follow = || progress::follow(house.store.clone(), run.clone(), opened.seq);
@@ -146,7 +147,7 @@ fn project(
             })?;
             (name.clone(), project.clone())
         }
-        None => (slug(repo), made_up(args)?),
+        None => (slug(repo), made_up(named_test(args)?)),
     };
     if let Some(test) = &args.test {
         project.test = test.clone();
@@ -164,15 +165,20 @@ fn project(
     Ok((name, project))
 }
 
-fn made_up(args: &Args) -> anyhow::Result<Project> {
-    let Some(test) = args.test.clone() else {
+fn named_test(args: &Args) -> anyhow::Result<&str> {
+    let Some(test) = &args.test else {
         bail!("name the test command with --test, or a configured project with --project");
     };
-    Ok(Project {
+    Ok(test)
+}
+
+/// A project of no configuration.
+pub fn made_up(test: &str) -> Project {
+    Project {
         repo: String::new(),
         branch: "main".into(),
         setup: None,
-        test,
+        test: test.to_owned(),
         report: ReportFormat::Auto,
         setup_timeout_seconds: 900,
         test_timeout_seconds: 900,
@@ -181,7 +187,7 @@ fn made_up(args: &Args) -> anyhow::Result<Project> {
         ignore_paths: vec![],
         policy: Policy::default(),
         variants: default_variants(),
-    })
+    }
 }
 
 fn environment(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
@@ -195,7 +201,7 @@ fn environment(pairs: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
 }
 
 /// A project name from a directory's name.
-fn slug(repo: &std::path::Path) -> String {
+pub fn slug(repo: &std::path::Path) -> String {
     let name = repo
         .file_name()
         .map(|n| n.to_string_lossy().to_lowercase())
@@ -214,19 +220,21 @@ fn slug(repo: &std::path::Path) -> String {
     }
 }
 
-async fn change(
+/// The change between two commits of the project's branch; by default its last one.
+pub async fn change(
     house: &House,
     name: &str,
     project: &Project,
-    args: &Args,
+    base: Option<&str>,
+    head: Option<&str>,
 ) -> anyhow::Result<crate::event::Change> {
     let mirror = watch::mirror(house, name, project).await?;
     let tip = mirror
         .fetch(&project.branch, Duration::from_secs(600))
         .await
         .context("fetching the repository")?;
-    let head = commit(&mirror, args.head.as_deref())?.unwrap_or(tip);
-    let base = match commit(&mirror, args.base.as_deref())? {
+    let head = commit(&mirror, head)?.unwrap_or(tip);
+    let base = match commit(&mirror, base)? {
         Some(base) => base,
         None => mirror.parent(&head)?.with_context(|| {
             format!("{head} has no parent; name the last good commit with --base")

@@ -16,6 +16,7 @@ use crate::event::Oid;
 mod apply;
 pub(super) mod cli;
 mod diff;
+mod files;
 mod grow;
 mod history;
 mod local;
@@ -27,6 +28,7 @@ mod tree;
 mod unified;
 
 pub use apply::{AppliedPatch, PatchError};
+pub use files::text_diff;
 pub use local::{Checkout, checkout, version};
 pub use remote::{Expected, PushMode, Pushed, RemoteTip, remote_tip};
 pub use taken::{NotTaken, Taken};

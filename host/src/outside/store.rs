@@ -21,6 +21,7 @@ mod readers;
 mod record;
 mod writer;
 
+pub use file::holder;
 use readers::Readers;
 use record::Draft;
 use writer::{Work, Writer};

@@ -67,6 +67,7 @@ pub use journal::{Divergence, Journal, JournalError};
 pub use limits::Limits;
 pub use lock::lock_text;
 pub use manifest::Manifest;
+pub use peek::{Look, look};
 pub use shelf::{ActivePlugin, Lineup, LoadProblem, PluginInfo, View};
 pub use task::{
     Contender, FailureFacts, Field, LogLevel, ReadChange, Services, StrategyAnswer, StrategyTask,
@@ -102,7 +103,17 @@ pub enum ReplayError {
 
 /// What a plugin is for; each kind has a world of its own in `wit/`.
 #[derive(
-    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    clap::ValueEnum,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {

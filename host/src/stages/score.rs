@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::config::Policy;
 use crate::event::{CallRole, Candidate, Fact, Scoring, Trial};
 use crate::outside::wasm::{Contender, Field};
 use crate::rules::rank::{self, HandedIn, Placed};
@@ -19,7 +20,11 @@ pub async fn mark(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .opening
         .as_ref()
         .ok_or_else(|| StageError::new("no tournament is open"))?;
-    let field = field(cx, run, cx.project.policy.scorer_config.clone());
+    let field = field(
+        &cx.project.policy,
+        run,
+        cx.project.policy.scorer_config.clone(),
+    );
     let scorer = &opening.scorer;
     let called = cx.house.plugins.run_scorer(scorer, field).await;
     let kept = call::keep(cx, CallRole::Scorer, scorer, &called).await?;
@@ -42,7 +47,11 @@ pub async fn advise(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .opening
         .as_ref()
         .ok_or_else(|| StageError::new("no tournament is open"))?;
-    let field = field(cx, run, cx.project.policy.escalation_config.clone());
+    let field = field(
+        &cx.project.policy,
+        run,
+        cx.project.policy.escalation_config.clone(),
+    );
     let gate = &opening.escalation;
     let called = cx.house.plugins.run_escalation(gate, field).await;
     let kept = call::keep(cx, CallRole::Escalation, gate, &called).await?;
@@ -50,9 +59,9 @@ pub async fn advise(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
     Ok(vec![kept, Fact::Advised { advice }])
 }
 
-fn field(cx: &Cx, run: &Run, config: serde_json::Value) -> Field {
+/// The field as a judge sees it when the run stands here.
+pub fn field(policy: &Policy, run: &Run, config: serde_json::Value) -> Field {
     let placed = run.placed();
-    let policy = &cx.project.policy;
     let attributes = [
         ("merge-threshold", policy.merge_threshold.to_string()),
         ("min-confidence", policy.min_confidence.to_string()),

@@ -12,12 +12,11 @@ use crate::rules::run::Run;
 
 use super::{Cx, StageError, failed};
 
+pub mod desk;
+pub mod dossier;
 pub mod generate;
 pub mod resolve;
 pub mod validate;
-
-mod desk;
-mod dossier;
 
 /// Fixes the field: who enters with which plugin, what is held out, what history says. A replay meets the same.
 pub async fn open(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {

@@ -46,6 +46,15 @@ pub fn take_lock(database: &Path) -> Result<File, StoreError> {
     Ok(lock)
 }
 
+/// The process that writes this database, if one is alive; whether it may be asked is another matter.
+pub fn holder(database: &Path) -> Option<i32> {
+    let lock = std::fs::read_to_string(directory_of(database).join("lock")).ok()?;
+    let pid = lock.parse().ok().filter(|pid| *pid > 0)?;
+    let alive = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None);
+    // Somebody else's process may not be signalled, but it is there.
+    matches!(alive, Ok(()) | Err(nix::errno::Errno::EPERM)).then_some(pid)
+}
+
 fn held(path: &Path, lock: &mut File) -> StoreError {
     let mut pid = String::new();
     let known = lock.read_to_string(&mut pid).is_ok() && pid.parse::<u32>().is_ok();

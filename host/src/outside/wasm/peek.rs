@@ -134,6 +134,24 @@ pub fn peek(bytes: &[u8]) -> Result<Peek, Unfit> {
     })
 }
 
+/// What somebody who brings a component has to know of it.
+pub struct Look {
+    pub kind: PluginKind,
+    pub interface: String,
+    /// It says something of itself, of use or not.
+    pub has_manifest: bool,
+}
+
+/// The same glance, for outside of here; the error reads on from the file's path.
+pub fn look(bytes: &[u8]) -> Result<Look, String> {
+    let peek = peek(bytes).map_err(|unfit| unfit.to_string())?;
+    Ok(Look {
+        kind: peek.kind,
+        has_manifest: !matches!(peek.manifest, Ok(None)),
+        interface: peek.interface,
+    })
+}
+
 struct Names {
     imports: Vec<String>,
     exports: Vec<String>,

@@ -40,6 +40,16 @@ pub struct PluginInfo {
     pub withheld: BTreeSet<Capability>,
 }
 
+impl PluginInfo {
+    /// Names the very bytes.
+    pub fn reference(&self) -> PluginRef {
+        PluginRef {
+            name: self.name.clone(),
+            digest: self.digest.clone(),
+        }
+    }
+}
+
 /// A file that is not loaded, or a directory that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadProblem {

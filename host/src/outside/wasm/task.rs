@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::event::{
     Commit, Fault, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure, ToolReport,
@@ -107,7 +107,8 @@ pub enum StrategyAnswer {
 }
 
 /// A tournament as a scorer or an escalation plugin sees it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Field {
     pub project: String,
     pub base: String,
@@ -121,11 +122,13 @@ pub struct Field {
     /// The `config` table of the plugin; `{}` where there is none.
     pub config: serde_json::Value,
     /// `scope/key/metric` to value, as the tournament's opening froze it.
+    #[serde(skip)]
     pub history: Arc<BTreeMap<String, f64>>,
 }
 
 /// One candidate after its trials.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Contender {
     /// The variant's name; unique in the field.
     pub id: String,

@@ -179,7 +179,7 @@ impl Services for Desk {
 }
 
 /// Bytes `from` onwards of a stream that a name decides alone.
-fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
+pub fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
     const BLOCK: u64 = 32;
     let skip = (from % BLOCK) as usize;
     let blocks = from / BLOCK..=(from + u64::from(len)) / BLOCK;
@@ -189,7 +189,7 @@ fn chance(name: &str, from: u64, len: u32) -> Vec<u8> {
 }
 
 /// Names a patch, so that a strategy led back to where it stood can be held against what it tried then.
-fn digest(patch: &Patch) -> String {
+pub fn digest(patch: &Patch) -> String {
     let mut hash = Sha256::new();
     for edit in &patch.edits {
         hash.update(format!("{edit:?}\0"));

@@ -15,8 +15,15 @@ use crate::rules::run::Run;
 
 use crate::stages::{Cx, StageError, failed};
 
-/// Everything the `context` resource answers from. Held-out tests do not appear.
-pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
+/// What may be told of the failing tests.
+pub struct Shown {
+    pub failing: Vec<String>,
+    pub failures: Vec<TestFailure>,
+    pub suite_output: String,
+}
+
+/// Held-out tests do not appear, nor the output, which may name them.
+pub fn shown(run: &Run) -> Result<Shown, StageError> {
     let triage = run
         .triage
         .as_ref()
@@ -31,6 +38,20 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
         .map(|o| o.held_out.clone())
         .unwrap_or_default();
     let shown = |failure: &&TestFailure| !held_out.contains(&failure.id);
+    Ok(Shown {
+        failing: triage.failing.difference(&held_out).cloned().collect(),
+        failures: head.failures.iter().filter(shown).cloned().collect(),
+        suite_output: if held_out.is_empty() {
+            head.output.clone()
+        } else {
+            String::new()
+        },
+    })
+}
+
+/// Everything the `context` resource answers from.
+pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
+    let shown = shown(run)?;
     let base_tree = cx
         .mirror
         .tree_of(&run.change.base)
@@ -39,13 +60,9 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
         project: run.project.clone(),
         base: run.change.base.0.clone(),
         head: run.change.head.0.clone(),
-        failing: triage.failing.difference(&held_out).cloned().collect(),
-        failures: head.failures.iter().filter(shown).cloned().collect(),
-        suite_output: if held_out.is_empty() {
-            head.output.clone()
-        } else {
-            String::new()
-        },
+        failing: shown.failing,
+        failures: shown.failures,
+        suite_output: shown.suite_output,
         commits: run.change.commits.clone(),
         changed_paths: run.change.paths.clone(),
         attributes: BTreeMap::from([("test-command".to_owned(), cx.project.test.clone())]),
