@@ -12,3 +12,4 @@ mod recovery;
 mod tidy;
 mod tournament;
 mod watching;
+mod zoo;

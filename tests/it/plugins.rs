@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 
 use desk::{Books, Reply, field, task};
 
-mod desk;
+pub mod desk;
 
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| plugins(Limits::default()));
 
@@ -30,7 +30,7 @@ fn plugins(limits: Limits) -> Plugins {
     Plugins::load(&[guest_dir()], &cache(), limits).expect("the engine starts")
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache")
 }
 

@@ -1,5 +1,6 @@
 //! What the stories share: a world to happen in, guests, judges from outside.
 
+pub mod beasts;
 pub mod cases;
 pub mod guests;
 pub mod python;
