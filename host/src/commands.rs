@@ -89,14 +89,11 @@ pub fn log(config: &Config) -> anyhow::Result<Store> {
     Ok(Store::open_read_only(&path)?)
 }
 
-/// Everything a run needs. The store is opened by the caller: for writing by `run` and `fix`, for reading by `replay`.
-pub async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
+/// Everything a run needs.
+async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
     let state = config.host.state.clone();
     let workspaces = state.join("workspaces");
-    let (cache, dirs) = (state.join("cache"), plugin_dirs(&config));
-    let plugins =
-        tokio::task::spawn_blocking(move || Plugins::load(&dirs, &cache, Limits::default()))
-            .await??;
+    let plugins = plugins(&config).await?;
     let key = config.claude.api_key.read().ok();
     let secrets = key
         .iter()
@@ -117,6 +114,13 @@ pub async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
         budget: tokio::sync::Mutex::new(()),
         settings: config,
     }))
+}
+
+/// The plugins of the configured directories.
+pub async fn plugins(config: &Config) -> anyhow::Result<Plugins> {
+    let (cache, dirs) = (config.host.state.join("cache"), plugin_dirs(config));
+    let load = move || Plugins::load(&dirs, &cache, Limits::default());
+    Ok(tokio::task::spawn_blocking(load).await??)
 }
 
 /// The house for a process that works: takes the state directory's lock and clears what a crash left

@@ -21,6 +21,7 @@ use crate::outside::wasm::Plugins;
 use crate::rules::paths::PathClasses;
 use crate::rules::redact::Redactor;
 
+pub mod call;
 pub mod decide;
 pub mod deliver;
 pub mod report;

@@ -39,11 +39,13 @@ extern crate self as changebus_sdk;
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod config;
 pub mod diff;
 pub mod evidence;
 pub mod frames;
 #[doc(hidden)]
 pub mod guest;
+pub mod manifest;
 pub mod repair;
 pub mod shares;
 #[cfg(not(target_family = "wasm"))]
@@ -51,9 +53,12 @@ pub mod testing;
 pub mod untrusted;
 
 mod imports;
+mod json;
 mod types;
 
 pub use changebus_edits as edits;
+pub use changebus_sdk_macros::Config;
+pub use config::Config;
 pub use imports::{Contender, Failure, Host, Services, Tournament, Tree};
 pub use types::{
     Action, Commit, Completion, Decision, Edit, Fault, FaultKind, Hit, Level, Outcome, Patch,
@@ -92,10 +97,13 @@ pub trait Escalation: Default {
     ) -> Result<Decision, String>;
 }
 
-/// Makes the crate a strategy plugin: `export_strategy!(MyType);`, once a crate.
+/// Makes the crate a strategy plugin, once a crate: `export_strategy!(MyType);` asks the operator for
+/// `workspace` and `history`, `export_strategy!(MyType, asks = [llm, probe, workspace], config = Settings);` for
+/// what it names, and tells what its `config` table may hold. Without `config` that is nothing.
 #[macro_export]
 macro_rules! export_strategy {
-    ($plugin:ty) => {
+    ($plugin:ty $(, $($manifest:tt)*)?) => {
+        $crate::manifest!(strategy $(, $($manifest)*)?);
         $crate::__export!($plugin, Strategy, strategy, export_strategy_world, impl $crate::guest::FixGuest for Export {
             fn run(
                 ctx: &$crate::guest::Context,
@@ -107,10 +115,12 @@ macro_rules! export_strategy {
     };
 }
 
-/// Makes the crate a scorer plugin: `export_scorer!(MyType);`, once a crate.
+/// Makes the crate a scorer plugin, once a crate: `export_scorer!(MyType);` asks for `history`, with
+/// `asks = [...]` for what it names; `config = Settings` as for a strategy.
 #[macro_export]
 macro_rules! export_scorer {
-    ($plugin:ty) => {
+    ($plugin:ty $(, $($manifest:tt)*)?) => {
+        $crate::manifest!(scorer $(, $($manifest)*)?);
         $crate::__export!($plugin, Scorer, scorer, export_scorer_world, impl $crate::guest::JudgeGuest for Export {
             fn score(
                 t: &$crate::guest::Arena,
@@ -121,10 +131,11 @@ macro_rules! export_scorer {
     };
 }
 
-/// Makes the crate an escalation plugin: `export_escalation!(MyType);`, once a crate.
+/// Makes the crate an escalation plugin, once a crate; with `asks` and `config` as for a scorer.
 #[macro_export]
 macro_rules! export_escalation {
-    ($plugin:ty) => {
+    ($plugin:ty $(, $($manifest:tt)*)?) => {
+        $crate::manifest!(escalation $(, $($manifest)*)?);
         $crate::__export!(
             $plugin, Escalation, escalation, export_escalation_world, impl $crate::guest::GateGuest for Export {
                 fn decide(

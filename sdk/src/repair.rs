@@ -12,7 +12,7 @@ use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, par
 use crate::evidence::{Evidence, gather};
 use crate::shares::clip;
 use crate::untrusted::{Fence, one_line, visible};
-use crate::{Failure, Host, Level, Outcome, Patch, Prompt, Proposal, Report, Role, Tree};
+use crate::{Config, Failure, Host, Level, Outcome, Patch, Prompt, Proposal, Report, Role, Tree};
 
 /// Model calls of one strategy at most: the answer, one re-ask for its form, one after a failed probe.
 const CALLS: u32 = 3;
@@ -24,16 +24,21 @@ pub struct Lens {
 }
 
 /// The `config` table of a model strategy; every key may be left out.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Config)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    /// The model's id; the project's own where it is left out.
     pub model: Option<String>,
-    /// `low` to `max`.
+    /// How hard the model thinks: `low` to `max`.
     pub effort: Option<String>,
+    #[config(min = 0, max = 1)]
     pub temperature: Option<f64>,
+    /// Caps thinking and answer of one call together; 16000 by default.
+    #[config(min = 1)]
     pub max_output_tokens: u32,
-    /// Try the answer on the tests once, and ask once more where it does not hold.
+    /// Try the answer on the tests once, and ask once more where it does not hold; true by default.
     pub probe: bool,
+    /// How much of the failure the model is shown; 65536 by default.
     pub evidence_bytes: usize,
 }
 

@@ -211,6 +211,7 @@ async fn run(name: &str, config: Value, desk: &Arc<Desk>) -> StrategyAnswer {
     PLUGINS
         .run_strategy(&plugin, task(config, desk))
         .await
+        .answer
         .expect("an answer")
 }
 
@@ -290,13 +291,18 @@ async fn judges_score_and_decide() {
     let scores = PLUGINS
         .run_scorer(&scorer, field.clone())
         .await
+        .answer
         .expect("scores");
     assert_eq!(scores["A"].total, 100.0);
     assert!(scores["B"].total < 80.0);
     field.contenders[0].score = Some(100.0);
     field.contenders[0].evidence = Some(0.9);
     let gate = PLUGINS.reference(PluginKind::Escalation, "default");
-    let advice = PLUGINS.run_escalation(&gate, field).await.expect("advice");
+    let advice = PLUGINS
+        .run_escalation(&gate, field)
+        .await
+        .answer
+        .expect("advice");
     assert_eq!(
         (advice.action, advice.contender.as_deref()),
         (Action::Merge, Some("A"))
@@ -333,6 +339,7 @@ async fn a_broken_configuration_is_told() {
     let failure = PLUGINS
         .run_strategy(&plugin, task(json!({"efort": 1}), &Arc::default()))
         .await
+        .answer
         .expect_err("it says err");
     assert!(failure.why.contains("efort"), "{failure:?}");
 }

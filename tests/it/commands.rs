@@ -90,10 +90,11 @@ async fn a_replay_comes_out_as_the_run_did_and_asks_nobody() {
     let named = |name: &str| decisions.iter().filter(|d| d["decision"] == name).count();
     for once in [
         "triage",
-        "variant A",
-        "variant B",
-        "variant C",
-        "score",
+        "variant A, minimal-fix",
+        "variant B, robust-refactor",
+        "variant C, revert-culprit",
+        "scorer, weighted",
+        "escalation, default",
         "verdict",
     ] {
         assert_eq!(named(once), 1, "{once}: {decisions:#?}");
@@ -103,33 +104,41 @@ async fn a_replay_comes_out_as_the_run_did_and_asks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replay_with_another_build_of_a_plugin_is_told_apart() {
+async fn a_replay_needs_no_repository_and_may_be_of_one_plugin() {
+    let world = healed().await;
+    std::fs::remove_dir_all(world.state().join("mirrors")).expect("there are mirrors");
+    let replayed = output(&world, &["replay", "--plugin", "revert-culprit"]);
+    let words = said(&replayed);
+    assert_eq!(replayed.status.code(), Some(0), "{words}");
+    let line = "same    variant C, revert-culprit: bit for bit as it was";
+    assert_eq!(words.trim(), line);
+    let unknown = output(&world, &["replay", "--plugin", "unheard-of"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(said(&unknown).contains("no call of a plugin `unheard-of`"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_with_another_plugin_of_the_name_tells_the_first_call_that_differs() {
     let world = healed().await;
     let calls = world.model.calls();
-    let other = another_build(&world, "minimal-fix");
-    let dir = other.display().to_string();
-    let replayed = output(&world, &["--plugins", &dir, "replay"]);
+    let dir = world.path().join("other-plugins");
+    std::fs::create_dir(&dir).expect("a directory can be made");
+    let other = changebus_tests::guests::plugin_dir().join("robust-refactor.wasm");
+    std::fs::copy(other, dir.join("minimal-fix.wasm")).expect("a plugin can be copied");
+    let dir = dir.display().to_string();
+    let replayed = output(&world, &["--plugins", &dir, "replay", "--now"]);
     let words = said(&replayed);
     assert_eq!(replayed.status.code(), Some(6), "{words}");
     let differing: Vec<&str> = words.lines().filter(|l| l.starts_with("DIFFERS")).collect();
     assert_eq!(differing.len(), 1, "{words}");
-    assert!(
-        differing[0].contains("variant A") && differing[0].contains("minimal-fix"),
-        "{words}"
-    );
+    for told in [
+        "variant A, minimal-fix: call ",
+        "then llm.send",
+        "now llm.send",
+    ] {
+        assert!(differing[0].contains(told), "{words}");
+    }
     assert_eq!(world.model.calls(), calls);
-}
-
-/// A directory with a plugin that does the same and is not the same: it carries one more custom section.
-fn another_build(world: &World, name: &str) -> PathBuf {
-    let file = format!("{name}.wasm");
-    let mut bytes = std::fs::read(changebus_tests::guests::plugin_dir().join(&file))
-        .expect("the plugin can be read");
-    bytes.extend(b"\x00\x05\x04note");
-    let dir = world.path().join("other-plugins");
-    std::fs::create_dir(&dir).expect("a directory can be made");
-    std::fs::write(dir.join(&file), bytes).expect("a plugin can be written");
-    dir
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,8 @@ mod cheats;
 mod claude;
 mod commands;
 mod configuration;
+mod fuzz;
+mod manifests;
 mod orders;
 mod plugins;
 mod recovery;

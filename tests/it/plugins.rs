@@ -9,24 +9,19 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use changebus::event::{
-    Action, Edit, Fault, FaultKind, ModelMessage, ModelRequest, ModelRole, Patch, PluginFailure,
-    PluginFailureKind, PluginRef, SystemBlock,
+    Action, Edit, Fault, FaultKind, FaultOf, Ledger, ModelMessage, ModelRequest, ModelRole, Patch,
+    PluginFailure, PluginFailureKind, PluginRef, SystemBlock,
 };
-use changebus::outside::wasm::{
-    Limits, LogLevel, PluginKind, Plugins, STRATEGIES_AT_ONCE, StrategyAnswer,
-};
+use changebus::outside::wasm::{Called, Limits, LogLevel, PluginKind, Plugins, StrategyAnswer};
+use changebus_tests::desk::{Books, Reply, field, task};
 use changebus_tests::guests::guest_dir;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use desk::{Books, Reply, field, task};
-
-pub mod desk;
-
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| plugins(Limits::default()));
 
-fn plugins(limits: Limits) -> Plugins {
+pub fn plugins(limits: Limits) -> Plugins {
     Plugins::load(&[guest_dir()], &cache(), limits).expect("the engine starts")
 }
 
@@ -40,7 +35,10 @@ async fn run(
     books: &Arc<Books>,
 ) -> Result<StrategyAnswer, PluginFailure> {
     let plugin = plugins.reference(PluginKind::Strategy, "moody-strategy");
-    plugins.run_strategy(&plugin, task(mood, books)).await
+    plugins
+        .run_strategy(&plugin, task(mood, books))
+        .await
+        .answer
 }
 
 async fn run_mood(mood: &str) -> Result<StrategyAnswer, PluginFailure> {
@@ -234,7 +232,7 @@ async fn a_strategy_that_never_returns_is_stopped_at_its_deadline() {
             wall_limit: Duration::from_millis(200),
             ..task(json!({ "do": mood }), &books)
         };
-        let ended = PLUGINS.run_strategy(&plugin, task).await;
+        let ended = PLUGINS.run_strategy(&plugin, task).await.answer;
         assert_ended(
             ended,
             PluginFailureKind::TimedOut,
@@ -395,17 +393,24 @@ async fn guests_that_wait_hold_no_thread() {
 async fn a_judge_never_waits_behind_strategies() {
     let books = Books::that(Reply::Never);
     let mut asking = JoinSet::new();
-    for _ in 0..2 * STRATEGIES_AT_ONCE {
+    let at_once = Limits::default().strategies_at_once;
+    for _ in 0..2 * at_once {
         let books = Arc::clone(&books);
         asking.spawn(async move { run(&PLUGINS, json!({ "do": "ask" }), &books).await });
     }
-    while books.asked.lock().unwrap().len() < STRATEGIES_AT_ONCE {
+    while books.asked.lock().unwrap().len() < at_once {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let plugin = PLUGINS.reference(PluginKind::Scorer, "moody-scorer");
-    assert!(PLUGINS.run_scorer(&plugin, field("score")).await.is_ok());
+    assert!(
+        PLUGINS
+            .run_scorer(&plugin, field("score"))
+            .await
+            .answer
+            .is_ok()
+    );
     assert!(asking.try_join_next().is_none());
-    assert_eq!(books.asked.lock().unwrap().len(), STRATEGIES_AT_ONCE);
+    assert_eq!(books.asked.lock().unwrap().len(), at_once);
 }
 
 #[tokio::test]
@@ -437,6 +442,7 @@ async fn a_scorer_marks_the_field() {
     let scores = PLUGINS
         .run_scorer(&plugin, field("score"))
         .await
+        .answer
         .expect("it scores");
     assert_eq!(scores.len(), 2);
     assert_eq!(
@@ -451,6 +457,7 @@ async fn a_scorer_marks_the_field() {
     let some = PLUGINS
         .run_scorer(&plugin, field("first-only"))
         .await
+        .answer
         .expect("it scores");
     assert_eq!(some.keys().collect::<Vec<_>>(), ["A"]);
 }
@@ -461,6 +468,7 @@ async fn a_scorer_learns_everything_about_the_field() {
     let told = PLUGINS
         .run_scorer(&plugin, field("tell"))
         .await
+        .answer
         .expect_err("it tells by failing")
         .why;
     let told: Value =
@@ -494,6 +502,7 @@ async fn scores_that_make_no_sense_are_refused() {
         let failure = PLUGINS
             .run_scorer(&plugin, field(mood))
             .await
+            .answer
             .expect_err(mood);
         assert_eq!(failure.kind, PluginFailureKind::Nonsense, "{}", failure.why);
         assert!(
@@ -514,9 +523,16 @@ async fn a_scorer_that_computes_forever_is_stopped() {
     let failure = plugins
         .run_scorer(&plugin, field("loop"))
         .await
+        .answer
         .expect_err("it cannot end");
     assert_eq!(failure.kind, PluginFailureKind::TimedOut, "{}", failure.why);
-    assert!(plugins.run_scorer(&plugin, field("score")).await.is_ok());
+    assert!(
+        plugins
+            .run_scorer(&plugin, field("score"))
+            .await
+            .answer
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -531,6 +547,7 @@ async fn an_escalation_plugin_advises() {
         let advice = PLUGINS
             .run_escalation(&plugin, field(mood))
             .await
+            .answer
             .expect(mood);
         assert_eq!(
             (advice.action, advice.contender.as_deref()),
@@ -555,6 +572,7 @@ async fn advice_that_cannot_be_followed_is_refused() {
         let failure = PLUGINS
             .run_escalation(&plugin, field(mood))
             .await
+            .answer
             .expect_err(mood);
         assert_eq!(failure.kind, kind, "{}", failure.why);
         assert!(failure.why.contains(why), "{}", failure.why);
@@ -565,7 +583,10 @@ async fn advice_that_cannot_be_followed_is_refused() {
 async fn a_wasip2_guest_runs_with_an_empty_environment_and_its_output_is_logged() {
     let plugin = PLUGINS.reference(PluginKind::Strategy, "printing-strategy");
     let books = Arc::new(Books::default());
-    let answer = PLUGINS.run_strategy(&plugin, task(json!({}), &books)).await;
+    let answer = PLUGINS
+        .run_strategy(&plugin, task(json!({}), &books))
+        .await
+        .answer;
     assert_eq!(
         answer,
         Ok(StrategyAnswer::Decline("(0, 0, true)".to_owned()))
@@ -577,6 +598,7 @@ async fn a_wasip2_guest_runs_with_an_empty_environment_and_its_output_is_logged(
     let failure = PLUGINS
         .run_strategy(&plugin, task(json!({ "a": 1 }), &books))
         .await
+        .answer
         .expect_err("it panics");
     assert_eq!(failure.kind, PluginFailureKind::Trapped);
     assert!(
@@ -708,6 +730,7 @@ async fn the_first_file_of_a_name_wins_and_a_broken_one_lets_no_other_step_in() 
     let failure = plugins
         .run_scorer(&judge, field("score"))
         .await
+        .answer
         .expect_err("it is not loaded");
     assert_eq!(failure.kind, PluginFailureKind::Missing);
     assert!(
@@ -729,7 +752,8 @@ async fn a_plugin_is_run_only_from_the_bytes_it_is_pinned_to() {
     ] {
         let ended = PLUGINS
             .run_strategy(&pinned(digest), task(json!({}), &Arc::default()))
-            .await;
+            .await
+            .answer;
         assert_ended(ended, PluginFailureKind::Missing, why);
     }
     let unheard = PLUGINS.reference(PluginKind::Strategy, "unheard-of");
@@ -737,6 +761,7 @@ async fn a_plugin_is_run_only_from_the_bytes_it_is_pinned_to() {
     let failure = PLUGINS
         .run_strategy(&unheard, task(json!({}), &Arc::default()))
         .await
+        .answer
         .expect_err("there is none");
     assert_eq!(failure.kind, PluginFailureKind::Missing);
     let why = "plugin `unheard-of` is in no plugin directory (plugins of kind strategy: moody-strategy, printing-strategy)";
@@ -835,5 +860,129 @@ async fn alone_good_guests_run() {
         ended,
         PluginFailureKind::OutOfMemory,
         "more than the 256 MiB of memory",
+    );
+}
+
+/// A call of `moody-strategy` with everything it left behind.
+async fn called(mood: Value, books: &Arc<Books>) -> Called<StrategyAnswer> {
+    let plugin = PLUGINS.reference(PluginKind::Strategy, "moody-strategy");
+    PLUGINS.run_strategy(&plugin, task(mood, books)).await
+}
+
+#[tokio::test]
+async fn a_call_can_be_had_again_from_its_journal_alone() {
+    let plugin = PLUGINS.reference(PluginKind::Strategy, "moody-strategy");
+    for mood in [
+        "tell",
+        "ask",
+        "probe",
+        "propose",
+        "panic",
+        "give-up",
+        "flood-hostcalls",
+    ] {
+        let called = called(json!({ "do": mood }), &Arc::default()).await;
+        let journal = called.journal.expect("it was called");
+        let again = PLUGINS.replay(&plugin, &journal).await.expect("it replays");
+        assert!(again.is_same(), "{mood}: {again:?}");
+        assert_eq!(again.now.is_ok(), called.answer.is_ok(), "{mood}");
+    }
+    let scorer = PLUGINS.reference(PluginKind::Scorer, "moody-scorer");
+    for mood in ["score", "tell", "nan"] {
+        let called = PLUGINS.run_scorer(&scorer, field(mood)).await;
+        let journal = called.journal.expect("it was called");
+        let again = PLUGINS.replay(&scorer, &journal).await.expect("it replays");
+        assert!(again.is_same(), "{mood}: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_journal_that_another_plugin_cannot_follow_names_the_first_call_that_differs() {
+    let called = called(json!({ "do": "tell" }), &Arc::default()).await;
+    let journal = called.journal.expect("it was called");
+    let other = PLUGINS.reference(PluginKind::Strategy, "printing-strategy");
+    let again = PLUGINS.replay(&other, &journal).await.expect("it replays");
+    assert!(!again.is_same());
+    let divergence = again.divergence.expect("it went another way").to_string();
+    assert!(
+        divergence.starts_with("call 2: then failure.project"),
+        "{divergence}"
+    );
+}
+
+#[tokio::test]
+async fn the_ledger_tells_what_a_call_used_up() {
+    let asked = called(json!({ "do": "ask" }), &Arc::default()).await.ledger;
+    assert_eq!(
+        (asked.llm_calls, asked.llm_tokens, asked.usd_micros),
+        (1, 23, 1500)
+    );
+    assert!(asked.memory_bytes >= 1 << 20, "{asked:?}");
+    assert!(asked.bytes_in > 0 && asked.bytes_out > 0, "{asked:?}");
+    let probed = called(json!({ "do": "probe" }), &Arc::default())
+        .await
+        .ledger;
+    assert_eq!((probed.probes, probed.llm_calls), (1, 0));
+    let flooded = called(json!({ "do": "flood-log" }), &Arc::default())
+        .await
+        .ledger;
+    assert_eq!((flooded.log_lines, flooded.log_dropped), (1_000, 4_000));
+    assert_eq!(denied(&flooded), ["limit.log-lines"]);
+}
+
+fn denied(ledger: &Ledger) -> Vec<&str> {
+    ledger.denials.iter().map(|d| d.code.as_str()).collect()
+}
+
+#[tokio::test]
+async fn every_denial_stands_in_the_ledger() {
+    let empty = Fault::new(FaultKind::Budget, "llm.budget", "nothing is left");
+    let asked = called(json!({ "do": "ask" }), &Books::that(Reply::Fault(empty))).await;
+    assert_eq!(denied(&asked.ledger), ["llm.budget"]);
+    let limits = [
+        ("allocate", "limit.memory"),
+        ("send-100mb", "limit.crossing"),
+        ("flood-hostcalls", "limit.host-calls"),
+        ("hoard-handles", "limit.host-objects"),
+        ("hoard-prompts", "limit.held"),
+        ("big-patch", "limit.patch"),
+    ];
+    for (mood, code) in limits {
+        let ended = called(json!({ "do": mood }), &Arc::default()).await;
+        assert_eq!(denied(&ended.ledger), [code], "{mood}");
+        assert_eq!(ended.fault_of, FaultOf::Plugin);
+    }
+}
+
+#[tokio::test]
+async fn a_strategy_that_waits_for_a_host_that_hangs_is_not_to_blame() {
+    let plugin = PLUGINS.reference(PluginKind::Strategy, "moody-strategy");
+    for (mood, fault_of) in [("ask", FaultOf::Host), ("loop", FaultOf::Plugin)] {
+        let task = changebus::outside::wasm::StrategyTask {
+            wall_limit: Duration::from_millis(200),
+            ..task(json!({ "do": mood }), &Books::that(Reply::Never))
+        };
+        let called = PLUGINS.run_strategy(&plugin, task).await;
+        assert_eq!(called.fault_of, fault_of, "{mood}");
+        assert_eq!(denied(&called.ledger), ["limit.wall"]);
+    }
+}
+
+#[tokio::test]
+async fn what_goes_between_a_guest_and_the_host_is_bounded_as_a_whole() {
+    let plugins = plugins(Limits {
+        boundary_bytes: 100_000,
+        ..Limits::default()
+    });
+    let ended = run(
+        &plugins,
+        json!({ "do": "flood-hostcalls" }),
+        &Arc::default(),
+    )
+    .await;
+    assert_ended(
+        ended,
+        PluginFailureKind::Flooded,
+        "exchanged more than the 97 KiB it may with the host",
     );
 }

@@ -12,19 +12,26 @@ use changebus::outside::wasm::{Limits, PluginKind, Plugins, StrategyTask};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::plugins::desk::{Books, Reply, field, task};
+use changebus_tests::desk::{Books, Reply, field, task};
 use keepers::{Beast, Ends};
 
+mod arena;
 mod forge;
 mod keepers;
+
+/// What a beast may take that waits for others to be done with.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// What one may take that waits for an answer that never comes.
+const SOON: Duration = Duration::from_secs(2);
 
 /// Small enough that a beast is stopped soon, large enough that each limit is reached by its own beast.
 fn limits() -> Limits {
     Limits {
         memory_bytes: 160 << 20,
-        strategy_cpu: Duration::from_millis(300),
-        judge_cpu: Duration::from_millis(300),
-        host_calls: 50_000,
+        strategy_cpu: Duration::from_secs(3),
+        judge_cpu: Duration::from_secs(3),
+        judge_wall: PATIENCE,
+        host_calls: 20_000,
         held_bytes: 16 << 20,
         ..Limits::default()
     }
@@ -48,26 +55,30 @@ async fn meet(plugins: &Plugins, beast: &Beast) -> Result<String, String> {
     let ended = match beast.kind {
         PluginKind::Strategy => {
             let task = StrategyTask {
-                wall_limit: Duration::from_secs(2),
+                wall_limit: if hangs(beast) { SOON } else { PATIENCE },
                 ..task(json!({}), &Books::that(reply(beast)))
             };
-            let answer = plugins.run_strategy(&plugin, task).await;
+            let answer = plugins.run_strategy(&plugin, task).await.answer;
             answer.map(|answer| format!("{answer:?}"))
         }
         PluginKind::Scorer => {
-            let scores = plugins.run_scorer(&plugin, field("")).await;
+            let scores = plugins.run_scorer(&plugin, field("")).await.answer;
             scores.map(|scores| format!("{scores:?}"))
         }
         PluginKind::Escalation => {
-            let advice = plugins.run_escalation(&plugin, field("")).await;
+            let advice = plugins.run_escalation(&plugin, field("")).await.answer;
             advice.map(|advice| format!("{advice:?}"))
         }
     };
     ended.map_err(|failure| failure.why)
 }
 
+fn hangs(beast: &Beast) -> bool {
+    beast.name.starts_with("hanging")
+}
+
 fn reply(beast: &Beast) -> Reply {
-    if beast.name.starts_with("hanging") {
+    if hangs(beast) {
         Reply::Never
     } else {
         Reply::Well

@@ -2,6 +2,7 @@
 
 pub mod beasts;
 pub mod cases;
+pub mod desk;
 pub mod guests;
 pub mod python;
 pub mod shop;

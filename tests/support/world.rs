@@ -31,6 +31,7 @@ pub struct World {
     test: String,
     extra: String,
     claude: String,
+    plugins: Vec<PathBuf>,
     env: BTreeMap<String, String>,
 }
 
@@ -85,6 +86,7 @@ impl World {
             test,
             extra: String::new(),
             claude: String::new(),
+            plugins: vec![crate::guests::plugin_dir(), crate::guests::guest_dir()],
             env,
         };
         world.share_compiled_plugins();
@@ -145,6 +147,12 @@ impl World {
         self
     }
 
+    /// A further plugin directory.
+    pub fn plugins(&mut self, dir: &Path) -> &mut World {
+        self.plugins.push(dir.to_owned());
+        self
+    }
+
     /// Further TOML lines of `[claude]`.
     pub fn claude(&mut self, lines: &str) -> &mut World {
         self.claude = lines.to_owned();
@@ -200,17 +208,17 @@ impl World {
         let path = self.path().join("changebus.toml");
         let text = |s: &str| toml::Value::String(s.to_owned()).to_string();
         let toml = |s: &Path| text(&s.display().to_string());
+        let plugins: Vec<String> = self.plugins.iter().map(|dir| toml(dir)).collect();
         let env = toml::Value::try_from(&self.env).expect("an environment can be written as TOML");
         std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
             .expect("the key can be written");
         // Half a push taken back may leave code that never ends, so a test run gets a minute.
         let text = format!(
-            "[host]\nstate = {}\nplugins = [{}, {}]\n\n[watch]\ninterval_seconds = {}\n\n\
+            "[host]\nstate = {}\nplugins = [{}]\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
              [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
-            toml(&crate::guests::plugin_dir()),
-            toml(&crate::guests::guest_dir()),
+            plugins.join(", "),
             self.interval_seconds,
             self.model.base_url(),
             toml(&self.path().join("key")),

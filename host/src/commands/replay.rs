@@ -1,26 +1,30 @@
-//! `changebus replay RUN`: decides a run again from its log. Strategies run again and are answered from the log;
-//! nothing is asked, paid, pushed or written.
+//! `changebus replay RUN`: has a run's decisions again from its log. Plugins run again on nothing but the journals
+//! of their calls; nothing is asked, paid, tested, pushed or written, and no repository is needed.
 //!
-//! Touches: wasm, git, sqlite, terminal.
+//! Touches: wasm, sqlite, terminal.
 //! Change here: when another decision should be checked against the log.
-
-use std::sync::Arc;
 
 use anyhow::Context;
 use serde::Serialize;
 
-use super::{ExitCode, house, log, show};
-use crate::config::{Config, Policy, Project, ReportFormat, default_variants};
-use crate::event::{Event, Fact, PluginRef, RefusalKind};
-use crate::outside::wasm::PluginKind;
-use crate::rules::paths::PathClasses;
+use super::{ExitCode, log, plugins, show};
+use crate::config::{Config, Policy};
+use crate::event::{CallRole, Event, Fact, PluginCall, PluginFailure};
+use crate::outside::store::Store;
+use crate::outside::wasm::{Divergence, Journal, PluginKind, Plugins, Replayed};
 use crate::rules::run::Run;
-use crate::stages::{Cx, Recorder, decide, score, tournament::generate, watch};
+use crate::stages::decide;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[arg(default_value = "last")]
     run: String,
+    /// Only the calls of this plugin.
+    #[arg(long)]
+    plugin: Option<String>,
+    /// With the plugins as they are now, not with the bytes that ran.
+    #[arg(long)]
+    now: bool,
     #[arg(long)]
     json: bool,
 }
@@ -31,6 +35,20 @@ struct Comparison {
     decision: String,
     same: bool,
     detail: String,
+    /// Where a plugin left its journal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    divergence: Option<Divergence>,
+}
+
+impl Comparison {
+    fn differs(decision: String, detail: impl Into<String>) -> Comparison {
+        Comparison {
+            decision,
+            same: false,
+            detail: detail.into(),
+            divergence: None,
+        }
+    }
 }
 
 pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
@@ -38,34 +56,29 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     let id = show::find(&store, &args.run).await?;
     let events = store.run_events(&id).await?;
     let run = Run::replay(&events)?.with_context(|| format!("{id} has no events"))?;
-    let project = project(&config, &run);
-    let house = house(config, store).await?;
-    // Nobody receives: whatever a stage wants to state beyond the log stops it.
-    let (recorder, _) = Recorder::new();
-    let cx = Cx {
-        name: run.project.as_str().into(),
-        mirror: watch::mirror(&house, &run.project, &project).await?,
-        classes: Arc::new(PathClasses::of(&project.policy)),
-        project: Arc::new(project),
-        house,
-        recorder,
-        update_checkout: false,
-    };
+    let plugins = plugins(&config).await?;
+    let calls = run
+        .calls
+        .iter()
+        .filter(|call| args.plugin.as_ref().is_none_or(|p| *p == call.plugin.name));
     let mut found = vec![];
-    for (index, event) in events.iter().enumerate() {
-        found.extend(again(&cx, &events[..index], event).await?);
+    for call in calls {
+        found.push(again(&store, &plugins, call, args.now).await?);
+    }
+    match &args.plugin {
+        Some(plugin) if found.is_empty() => {
+            anyhow::bail!("{id}: no call of a plugin `{plugin}`; see `changebus events --run {id}`")
+        }
+        Some(_) => {}
+        None => found.extend(decisions(&config, &run, &events)?),
     }
     let all_same = found.iter().all(|c| c.same);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         for c in &found {
-            println!(
-                "{} {}: {}",
-                if c.same { "same   " } else { "DIFFERS" },
-                c.decision,
-                c.detail
-            );
+            let mark = if c.same { "same   " } else { "DIFFERS" };
+            println!("{mark} {}: {}", c.decision, c.detail);
         }
     }
     Ok(if all_same {
@@ -75,128 +88,97 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// The configured project, or, for a run of `fix`, the default policy.
-fn project(config: &Config, run: &Run) -> Project {
-    config
-        .projects
-        .get(&run.project)
-        .cloned()
-        .unwrap_or_else(|| Project {
-            repo: String::new(),
-            branch: run.change.branch.clone(),
-            setup: None,
-            test: String::new(),
-            report: ReportFormat::Auto,
-            setup_timeout_seconds: 0,
-            test_timeout_seconds: 0,
-            env: Default::default(),
-            ignore_paths: vec![],
-            policy: Policy::default(),
-            variants: default_variants(),
-        })
-}
-
-/// Decides what led to `event` once more, from the facts before it. None for facts that are no decision.
-async fn again(cx: &Cx, before: &[Event], event: &Event) -> anyhow::Result<Option<Comparison>> {
-    let Some(run) = Run::replay(before)? else {
-        return Ok(None);
+/// Has one call again.
+async fn again(
+    store: &Store,
+    plugins: &Plugins,
+    call: &PluginCall,
+    now: bool,
+) -> anyhow::Result<Comparison> {
+    let decision = format!("{}, {}", call.role, call.plugin.name);
+    let Some(digest) = &call.journal else {
+        return Ok(Comparison {
+            decision,
+            same: true,
+            detail: "it was never called".into(),
+            divergence: None,
+        });
     };
-    let run = Arc::new(run);
-    Ok(match &event.fact {
-        Fact::Triaged { .. } => Some(compare(
-            "triage",
-            &event.fact,
-            decide::triage(&run)?.first(),
-        )),
-        Fact::Scored { .. } => {
-            let pinned = run.opening.as_ref().map(|o| &o.scorer);
-            Some(match changed(cx, PluginKind::Scorer, pinned) {
-                Some(detail) => Comparison {
-                    decision: "score".into(),
-                    same: false,
-                    detail,
-                },
-                None => compare("score", &event.fact, score::mark(cx, &run).await?.first()),
-            })
-        }
-        Fact::Decided { .. } => Some(compare(
-            "verdict",
-            &event.fact,
-            decide::verdict(cx, &run)?.first(),
-        )),
-        // What a limit stopped depends on the clock; there is nothing to decide again.
-        Fact::Refused { refusal, .. } if refusal.kind == RefusalKind::PluginFailed => None,
-        Fact::Proposed { variant, .. } | Fact::Refused { variant, .. } => {
-            Some(heat(cx, &run, variant, &event.fact).await)
-        }
-        _ => None,
+    let Some(packed) = store.journal(digest).await? else {
+        return Ok(Comparison::differs(
+            decision,
+            format!("its journal {digest:.12} is gone"),
+        ));
+    };
+    let journal = Journal::unpack(&packed)?;
+    if journal.digest() != *digest {
+        return Ok(Comparison::differs(decision, "its journal was changed"));
+    }
+    let kind = match &call.role {
+        CallRole::Strategy(_) => PluginKind::Strategy,
+        CallRole::Scorer => PluginKind::Scorer,
+        CallRole::Escalation => PluginKind::Escalation,
+    };
+    let plugin = match now {
+        true => plugins.reference(kind, &call.plugin.name),
+        false => call.plugin.clone(),
+    };
+    Ok(match plugins.replay(&plugin, &journal).await {
+        Ok(replayed) => compare(decision, replayed),
+        Err(error) => Comparison::differs(decision, error.to_string()),
     })
 }
 
-async fn heat(cx: &Cx, run: &Arc<Run>, variant: &str, then: &Fact) -> Comparison {
-    let decision = format!("variant {variant}");
-    let Some(entry) = run
-        .opening
-        .iter()
-        .flat_map(|o| &o.entries)
-        .find(|e| e.name == variant)
-    else {
-        return Comparison {
-            decision,
-            same: false,
-            detail: "it never entered".into(),
-        };
-    };
-    if let Some(detail) = changed(cx, PluginKind::Strategy, Some(&entry.strategy)) {
-        return Comparison {
-            decision,
-            same: false,
-            detail,
-        };
-    }
-    match generate::heat(cx, run, entry).await {
-        Ok(now) => compare(&decision, then, Some(&now)),
-        Err(error) => Comparison {
-            decision,
-            same: false,
-            detail: format!("it wants something the log does not hold: {error}"),
-        },
-    }
-}
-
-/// A plugin of another digest is no replay.
-fn changed(cx: &Cx, kind: PluginKind, pinned: Option<&PluginRef>) -> Option<String> {
-    let pinned = pinned?;
-    let now = cx.house.plugins.reference(kind, &pinned.name);
-    (now != *pinned).then(|| {
-        format!(
-            "plugin {} is not the one that ran (then {:.12}, now {:.12})",
-            pinned.name, pinned.digest, now.digest
-        )
-    })
-}
-
-fn compare(decision: &str, then: &Fact, now: Option<&Fact>) -> Comparison {
-    let same = now.is_some_and(|now| timeless(now) == timeless(then));
-    let detail = if same {
-        "comes out as it did".into()
-    } else {
-        format!("then {then:?}, now {now:?}")
+fn compare(decision: String, replayed: Replayed) -> Comparison {
+    let same = replayed.is_same();
+    let detail = match (&replayed.divergence, same) {
+        (_, true) => "bit for bit as it was".into(),
+        (Some(divergence), false) => divergence.to_string(),
+        (None, false) => format!("then {}, now {}", told(&replayed.then), told(&replayed.now)),
     };
     Comparison {
-        decision: decision.into(),
+        decision,
         same,
         detail,
+        divergence: replayed.divergence.filter(|_| !same),
     }
 }
 
-/// How long a heat took is no part of what it decided.
-fn timeless(fact: &Fact) -> Fact {
-    let mut fact = fact.clone();
-    match &mut fact {
-        Fact::Proposed { candidate, .. } => candidate.seconds = 0.0,
-        Fact::Refused { refusal, .. } => refusal.seconds = 0.0,
-        _ => {}
+fn told(answer: &Result<String, PluginFailure>) -> &str {
+    match answer {
+        Ok(answer) => answer,
+        Err(failure) => &failure.why,
     }
-    fact
+}
+
+/// What the host itself decided, from the facts before it.
+fn decisions(config: &Config, run: &Run, events: &[Event]) -> anyhow::Result<Vec<Comparison>> {
+    let project = config.projects.get(&run.project);
+    let policy = project.map_or_else(Policy::default, |p| p.policy.clone());
+    let mut found = vec![];
+    for (index, event) in events.iter().enumerate() {
+        let Some(before) = Run::replay(&events[..index])? else {
+            continue;
+        };
+        let (name, now) = match &event.fact {
+            Fact::Triaged { .. } => ("triage", decide::triage(&before)?.into_iter().next()),
+            Fact::Decided { .. } => (
+                "verdict",
+                before
+                    .decide(&policy)
+                    .map(|verdict| Fact::Decided { verdict }),
+            ),
+            _ => continue,
+        };
+        found.push(match now {
+            Some(now) if now == event.fact => Comparison {
+                decision: name.into(),
+                same: true,
+                detail: "comes out as it did".into(),
+                divergence: None,
+            },
+            now => Comparison::differs(name.into(), format!("then {:?}, now {now:?}", event.fact)),
+        });
+    }
+    Ok(found)
 }

@@ -3,6 +3,8 @@
 //! Touches: nothing.
 //! Change here: when a reader of trees should be able to ask something new.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Fault;
 
 /// A read-only tree pinned to one commit. No path leaves it, no symlink is followed; every call may block,
@@ -26,7 +28,7 @@ pub trait ReadTree: Send + Sync {
     ) -> Result<Vec<Hit>, Fault>;
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SearchOptions {
     /// The pattern is a regular expression, not a plain string.
     pub regex: bool,
@@ -36,7 +38,7 @@ pub struct SearchOptions {
 }
 
 /// A line that matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hit {
     pub path: String,
     /// From 1.

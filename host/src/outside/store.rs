@@ -204,6 +204,22 @@ impl Store {
             .await
     }
 
+    /// Keeps the packed journal of a plugin call under the digest its fact will name; keeping it twice is
+    /// keeping it once.
+    pub async fn keep_journal(&self, digest: &str, packed: Vec<u8>) -> Result<(), StoreError> {
+        let work = Work::KeepJournal {
+            digest: digest.to_owned(),
+            body: packed,
+        };
+        self.writer()?.perform(work).await.map(drop)
+    }
+
+    /// The packed journal that a fact names, if it was kept.
+    pub async fn journal(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let digest = digest.to_owned();
+        self.read(move |c| readers::journal(c, &digest)).await
+    }
+
     async fn keep(&self, draft: Draft) -> Result<Event, StoreError> {
         let event = self
             .writer()?

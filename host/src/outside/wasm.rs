@@ -6,26 +6,28 @@
 //! Every call gets a guest of its own, thrown away afterwards: no call can leave anything behind for the next,
 //! and the same task with the same answers from the services always ends in the same answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use wasmtime::Store;
 
 use crate::event::{Advice, PluginFailure, PluginFailureKind, PluginRef, Score};
-use imports::{Desk, State};
-use limits::{Meter, Stop};
+use call::{Booth, Job, OfEscalation, OfScorer, OfStrategy, World};
+use imports::Desk;
+use journal::Tape;
 use load::{Loaded, Loader, Shelf};
-use log::LogBook;
 use threads::GuestThreads;
 
+mod account;
 mod bindings;
+mod call;
+mod capability;
 mod convert;
 mod engine;
 mod imports;
+mod journal;
 mod limits;
 mod load;
 mod log;
@@ -33,14 +35,15 @@ mod task;
 mod threads;
 mod wasi;
 
+pub use call::{Called, Replayed};
+pub use capability::Capability;
+pub use journal::{Divergence, Journal, JournalError};
 pub use limits::Limits;
 pub use task::{
     Contender, FailureFacts, Field, LogLevel, ReadChange, Services, StrategyAnswer, StrategyTask,
 };
 
-/// Guests that may stand in memory at once, waiting ones included. Further calls wait for their turn, and
-/// their time does not run yet. Judges never wait behind strategies.
-pub const STRATEGIES_AT_ONCE: usize = 56;
+/// Judges never wait behind strategies. Calls that wait for their turn do not use up their time.
 const JUDGES_AT_ONCE: usize = 8;
 
 /// Why there can be no plugins at all. A file that does not fit is a [`LoadProblem`] instead.
@@ -58,8 +61,19 @@ pub enum WasmError {
     Threads(#[source] std::io::Error),
 }
 
+/// Why a call cannot be had again.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Missing(#[from] PluginFailure),
+}
+
 /// What a plugin is for; each kind has a world of its own in `wit/`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginKind {
     Strategy,
@@ -106,7 +120,7 @@ pub struct Plugins(Arc<House>);
 
 struct House {
     engine: wasmtime::Engine,
-    limits: Limits,
+    limits: Arc<Limits>,
     threads: GuestThreads,
     shelf: Shelf,
     strategies: Semaphore,
@@ -120,7 +134,7 @@ impl Plugins {
     /// # Errors
     /// Only what keeps all plugins from running; see [`Plugins::problems`] for the rest.
     pub fn load(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Result<Plugins, WasmError> {
-        let engine = engine::start(cache, &limits, STRATEGIES_AT_ONCE + JUDGES_AT_ONCE)?;
+        let engine = engine::start(cache, &limits, limits.strategies_at_once + JUDGES_AT_ONCE)?;
         let threads = GuestThreads::start(limits.threads.max(1)).map_err(WasmError::Threads)?;
         limits::tick(&engine, threads.underway()).map_err(WasmError::Threads)?;
         let loader = Loader::new(&engine, &limits, &threads)
@@ -130,12 +144,12 @@ impl Plugins {
         let shelf = shelf.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         drop(loader);
         let (strategies, judges) = (
-            Semaphore::new(STRATEGIES_AT_ONCE),
+            Semaphore::new(limits.strategies_at_once),
             Semaphore::new(JUDGES_AT_ONCE),
         );
         Ok(Plugins(Arc::new(House {
             engine,
-            limits,
+            limits: Arc::new(limits),
             threads,
             shelf,
             strategies,
@@ -167,38 +181,29 @@ impl Plugins {
         &self,
         plugin: &PluginRef,
         task: StrategyTask,
-    ) -> Result<StrategyAnswer, PluginFailure> {
+    ) -> Called<StrategyAnswer> {
         let house = &self.0;
-        let pre = house
-            .pinned(PluginKind::Strategy, plugin, &house.shelf.strategies)?
-            .pre
-            .clone();
-        let wall = task.wall_limit;
-        let book = LogBook::new(
-            &plugin.name,
-            Some(Arc::clone(&task.services)),
-            &house.limits,
-        );
-        let desk = Desk::Strategy {
-            task: Box::new(task),
-            home: Handle::current(),
+        let pre = match house.pinned(PluginKind::Strategy, plugin, &house.shelf.strategies) {
+            Ok(loaded) => loaded.pre.clone(),
+            Err(missing) => return Called::never(missing),
         };
-        let mut store = house.store(desk, book, house.limits.strategy_cpu);
-        let call = async move {
-            let answer = async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                let (failure, tree) = store.data_mut().lay_out_failure()?;
-                guest
-                    .changebus_strategy_fix()
-                    .call_run(&mut store, failure, tree)
-                    .await
-            };
-            let answer = answer.await;
-            (answer, store)
+        let job = Job {
+            wall: task.wall_limit,
+            cpu: house.limits.strategy_cpu,
+            services: Some(Arc::clone(&task.services)),
+            granted: house.granted(),
+            tape: Tape::record(PluginKind::Strategy, plugin),
+            desk: Desk::Strategy {
+                task: Box::new(task),
+                home: Handle::current(),
+            },
         };
-        let (outcome, mut store) = house.call(plugin, &house.strategies, wall, call).await?;
-        let answer = convert::strategy_answer(outcome, &mut store.data_mut().table);
-        answer.map_err(|why| nonsense(plugin, &why))
+        let turns = &house.strategies;
+        house
+            .booth()
+            .call::<OfStrategy>(plugin, pre, turns, job)
+            .await
+            .0
     }
 
     /// Has a scorer mark the field. A contender it leaves out is missing in the answer.
@@ -206,61 +211,83 @@ impl Plugins {
         &self,
         plugin: &PluginRef,
         field: Field,
-    ) -> Result<BTreeMap<String, Score>, PluginFailure> {
+    ) -> Called<BTreeMap<String, Score>> {
         let house = &self.0;
-        let pre = house
-            .pinned(PluginKind::Scorer, plugin, &house.shelf.scorers)?
-            .pre
-            .clone();
-        let field = Arc::new(field);
-        let mut store = house.judge_store(plugin, &field);
-        let call = async move {
-            let answer = async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                let tournament = store.data_mut().lay_out_tournament()?;
-                guest
-                    .changebus_scorer_judge()
-                    .call_score(&mut store, tournament)
-                    .await
-            };
-            let answer = answer.await;
-            (answer, store)
+        let pre = match house.pinned(PluginKind::Scorer, plugin, &house.shelf.scorers) {
+            Ok(loaded) => loaded.pre.clone(),
+            Err(missing) => return Called::never(missing),
         };
-        let (scored, _) = house
-            .call(plugin, &house.judges, house.limits.judge_wall, call)
-            .await?;
-        convert::scores(scored, &field).map_err(|why| nonsense(plugin, &why))
+        let field = Arc::new(field);
+        let job = house.judging(PluginKind::Scorer, plugin, &field);
+        let called = house
+            .booth()
+            .call::<OfScorer>(plugin, pre, &house.judges, job)
+            .await;
+        let check = |scored| convert::check_scores(scored, &field);
+        called.0.checked(plugin, check)
     }
 
     /// Asks an escalation plugin what should become of the field.
-    pub async fn run_escalation(
+    pub async fn run_escalation(&self, plugin: &PluginRef, field: Field) -> Called<Advice> {
+        let house = &self.0;
+        let pre = match house.pinned(PluginKind::Escalation, plugin, &house.shelf.escalations) {
+            Ok(loaded) => loaded.pre.clone(),
+            Err(missing) => return Called::never(missing),
+        };
+        let field = Arc::new(field);
+        let job = house.judging(PluginKind::Escalation, plugin, &field);
+        let called = house
+            .booth()
+            .call::<OfEscalation>(plugin, pre, &house.judges, job)
+            .await;
+        let check = |advice| convert::check_advice(advice, &field);
+        called.0.checked(plugin, check)
+    }
+
+    /// Runs a plugin again on nothing but the journal of an earlier call, by this component or another one.
+    ///
+    /// # Errors
+    /// Where the journal cannot be read, or there is no such plugin.
+    pub async fn replay(
         &self,
         plugin: &PluginRef,
-        field: Field,
-    ) -> Result<Advice, PluginFailure> {
+        journal: &Journal,
+    ) -> Result<Replayed, ReplayError> {
         let house = &self.0;
-        let pre = house
-            .pinned(PluginKind::Escalation, plugin, &house.shelf.escalations)?
-            .pre
-            .clone();
-        let field = Arc::new(field);
-        let mut store = house.judge_store(plugin, &field);
-        let call = async move {
-            let answer = async {
-                let guest = pre.instantiate_async(&mut store).await?;
-                let tournament = store.data_mut().lay_out_tournament()?;
-                guest
-                    .changebus_escalation_gate()
-                    .call_decide(&mut store, tournament)
-                    .await
-            };
-            let answer = answer.await;
-            (answer, store)
+        let read = journal.read()?;
+        let job = Job {
+            desk: Desk::Empty,
+            services: None,
+            granted: Arc::default(),
+            cpu: house.limits.strategy_cpu,
+            wall: house.limits.strategy_cpu * 2,
+            tape: Tape::play(read.lines),
         };
-        let (decision, _) = house
-            .call(plugin, &house.judges, house.limits.judge_wall, call)
-            .await?;
-        convert::advice(decision, &field).map_err(|why| nonsense(plugin, &why))
+        let (now, divergence) = match read.head.kind {
+            PluginKind::Strategy => {
+                let pre = &house
+                    .pinned(read.head.kind, plugin, &house.shelf.strategies)?
+                    .pre;
+                house.replay::<OfStrategy>(plugin, pre.clone(), job).await
+            }
+            PluginKind::Scorer => {
+                let pre = &house
+                    .pinned(read.head.kind, plugin, &house.shelf.scorers)?
+                    .pre;
+                house.replay::<OfScorer>(plugin, pre.clone(), job).await
+            }
+            PluginKind::Escalation => {
+                let pre = &house
+                    .pinned(read.head.kind, plugin, &house.shelf.escalations)?
+                    .pre;
+                house.replay::<OfEscalation>(plugin, pre.clone(), job).await
+            }
+        };
+        Ok(Replayed {
+            divergence,
+            then: read.ended,
+            now,
+        })
     }
 }
 
@@ -310,49 +337,42 @@ impl House {
         }
     }
 
-    fn store(&self, desk: Desk, book: LogBook, cpu: Duration) -> Store<State> {
-        limits::store(
-            &self.engine,
-            State::new(desk, Meter::new(self.limits.clone(), cpu), book),
-        )
-    }
-
-    fn judge_store(&self, plugin: &PluginRef, field: &Arc<Field>) -> Store<State> {
-        let book = LogBook::new(&plugin.name, None, &self.limits);
-        self.store(Desk::Judge(Arc::clone(field)), book, self.limits.judge_cpu)
-    }
-
-    /// Runs a call when it is its turn, and names what went wrong with it.
-    async fn call<T: Send + 'static>(
-        &self,
-        plugin: &PluginRef,
-        turns: &Semaphore,
-        wall: Duration,
-        call: impl Future<Output = (wasmtime::Result<Result<T, String>>, Store<State>)> + Send + 'static,
-    ) -> Result<(T, Store<State>), PluginFailure> {
-        let name = &plugin.name;
-        // Never closed; if it were, the host would be leaving.
-        let _turn = turns
-            .acquire()
-            .await
-            .map_err(|_| Stop::HostLeaves.failure(name))?;
-        let (answer, store) = self
-            .threads
-            .run(wall, call)
-            .await
-            .map_err(|stop| stop.failure(name))?;
-        match answer {
-            Ok(Ok(answer)) => Ok((answer, store)),
-            Ok(Err(why)) => Err(limits::failure(
-                name,
-                PluginFailureKind::Returned,
-                &format!("gave up: {why}"),
-            )),
-            Err(error) => Err(limits::explain(name, &error, store.data())),
+    fn booth(&self) -> Booth<'_> {
+        Booth {
+            engine: &self.engine,
+            threads: &self.threads,
+            limits: &self.limits,
         }
     }
-}
 
-fn nonsense(plugin: &PluginRef, why: &str) -> PluginFailure {
-    limits::failure(&plugin.name, PluginFailureKind::Nonsense, why)
+    fn granted(&self) -> Arc<BTreeSet<Capability>> {
+        Arc::new(Capability::ALL.into_iter().collect())
+    }
+
+    fn judging(&self, kind: PluginKind, plugin: &PluginRef, field: &Arc<Field>) -> Job {
+        Job {
+            desk: Desk::Judge(Arc::clone(field)),
+            services: None,
+            granted: self.granted(),
+            cpu: self.limits.judge_cpu,
+            wall: self.limits.judge_wall,
+            tape: Tape::record(kind, plugin),
+        }
+    }
+
+    /// The answer as the journal writes it.
+    async fn replay<W: World>(
+        &self,
+        plugin: &PluginRef,
+        pre: W::Pre,
+        job: Job,
+    ) -> (Result<String, PluginFailure>, Option<Divergence>) {
+        let (called, divergence) = self
+            .booth()
+            .call::<W>(plugin, pre, &self.strategies, job)
+            .await;
+        let written =
+            |answer: W::Answer| serde_json::to_string(&answer).expect("plain data has a JSON form");
+        (called.answer.map(written), divergence)
+    }
 }

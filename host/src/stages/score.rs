@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Candidate, Fact, Scoring, Trial};
+use crate::event::{CallRole, Candidate, Fact, Scoring, Trial};
 use crate::outside::wasm::{Contender, Field};
 use crate::rules::rank::{self, HandedIn, Placed};
 use crate::rules::run::{Run, usage_of};
 
-use super::{Cx, StageError};
+use super::{Cx, StageError, call};
 
 /// Marks every contender that was tried.
 pub async fn mark(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
@@ -20,7 +20,10 @@ pub async fn mark(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .as_ref()
         .ok_or_else(|| StageError::new("no tournament is open"))?;
     let field = field(cx, run, cx.project.policy.scorer_config.clone());
-    let scoring = match cx.house.plugins.run_scorer(&opening.scorer, field).await {
+    let scorer = &opening.scorer;
+    let called = cx.house.plugins.run_scorer(scorer, field).await;
+    let kept = call::keep(cx, CallRole::Scorer, scorer, &called).await?;
+    let scoring = match called.answer {
         Ok(scores) => Scoring {
             scores,
             failure: None,
@@ -30,7 +33,7 @@ pub async fn mark(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
             failure: Some(failure),
         },
     };
-    Ok(vec![Fact::Scored { scoring }])
+    Ok(vec![kept, Fact::Scored { scoring }])
 }
 
 /// Asks the escalation rules what they would do with the leader.
@@ -40,12 +43,11 @@ pub async fn advise(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .as_ref()
         .ok_or_else(|| StageError::new("no tournament is open"))?;
     let field = field(cx, run, cx.project.policy.escalation_config.clone());
-    let advice = cx
-        .house
-        .plugins
-        .run_escalation(&opening.escalation, field)
-        .await;
-    Ok(vec![Fact::Advised { advice }])
+    let gate = &opening.escalation;
+    let called = cx.house.plugins.run_escalation(gate, field).await;
+    let kept = call::keep(cx, CallRole::Escalation, gate, &called).await?;
+    let advice = called.answer;
+    Ok(vec![kept, Fact::Advised { advice }])
 }
 
 fn field(cx: &Cx, run: &Run, config: serde_json::Value) -> Field {

@@ -184,6 +184,10 @@ fn attempts(tale: &Tale<'_>) -> Option<Section> {
             let gate = gate_name(objection.gate);
             out.put(&format!("  - gate {gate}: {}\n", prose(&objection.because)));
         }
+        for denial in attempt.denials.iter().take(LISTED) {
+            let (code, why) = (code(&denial.code), prose(&denial.why));
+            out.put(&format!("  - denied {code} {}x: {why}\n", denial.times));
+        }
     }
     Some(out)
 }

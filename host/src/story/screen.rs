@@ -187,12 +187,25 @@ fn variants(page: &mut Page, tale: &Tale<'_>) {
     page.put(Tone::Heading, &row(&heading, &widths));
     for (attempt, cells) in shown.iter().zip(&rows) {
         page.put(state_tone(attempt.state()), &row(cells, &widths));
-        let why = text::line(&attempt.why(), page.look.width.saturating_sub(4));
+        let why = [denied(attempt), attempt.why()].concat();
+        let why = text::line(&why, page.look.width.saturating_sub(4));
         page.put(Tone::Faint, &format!("    {why}"));
     }
     if ranked.len() > VARIANTS {
         let more = super::count(ranked.len() - VARIANTS, "more variant");
         page.put(Tone::Faint, &format!("and {more}: see --json"));
+    }
+}
+
+/// What it was not given, first: it may explain the rest.
+fn denied(attempt: &Attempt<'_>) -> String {
+    let denials = attempt.denials.iter();
+    let told: Vec<String> = denials
+        .map(|d| format!("{} {}x", d.code, d.times))
+        .collect();
+    match told.is_empty() {
+        true => String::new(),
+        false => format!("denied {}; ", told.join(", ")),
     }
 }
 

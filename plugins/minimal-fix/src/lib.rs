@@ -4,7 +4,7 @@
 //! Change here: when this variant should look at a failure differently. The rules and the evidence are the SDK's,
 //! and the same for all model strategies.
 
-use changebus_sdk::repair::{Lens, repair};
+use changebus_sdk::repair::{Lens, Settings, repair};
 use changebus_sdk::{Failure, Host, Outcome, Strategy, Tree, export_strategy};
 
 const LENS: Lens = Lens {
@@ -20,7 +20,11 @@ what the push set out to do.",
 #[derive(Default)]
 pub struct MinimalFix;
 
-export_strategy!(MinimalFix);
+export_strategy!(
+    MinimalFix,
+    asks = [history, llm, probe, workspace],
+    config = Settings
+);
 
 impl Strategy for MinimalFix {
     fn run(

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use changebus_sdk::frames::{Resolver, places};
 use changebus_sdk::untrusted::one_line;
 use changebus_sdk::{
-    Failure, Fault, FaultKind, Host, Level, Outcome, Proposal, Report, Strategy, Tree,
+    Config, Failure, Fault, FaultKind, Host, Level, Outcome, Proposal, Report, Strategy, Tree,
     export_strategy,
 };
 use serde::Deserialize;
@@ -19,17 +19,17 @@ use serde::Deserialize;
 use changes::Push;
 use minimise::{Found, Oracle, Stop, minimise};
 
-/// `{ "max_probes": 20 }`: questions asked of the tests at most, within what the host grants.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Config)]
 #[serde(deny_unknown_fields, default)]
-struct Config {
+struct Settings {
+    /// Questions asked of the tests at most, within what the host grants.
     max_probes: Option<u64>,
 }
 
 #[derive(Default)]
 pub struct RevertCulprit;
 
-export_strategy!(RevertCulprit);
+export_strategy!(RevertCulprit, asks = [probe, workspace], config = Settings);
 
 impl Strategy for RevertCulprit {
     fn run(
@@ -38,7 +38,7 @@ impl Strategy for RevertCulprit {
         tree: &impl Tree,
         host: &impl Host,
     ) -> Result<Outcome, String> {
-        let config: Config = host.config()?;
+        let config: Settings = host.config()?;
         let push = Push::read(failure, tree);
         if push.units.is_empty() {
             return Ok(Outcome::decline(

@@ -4,7 +4,7 @@
 //! Change here: when this variant should look at a failure differently. The rules and the evidence are the SDK's,
 //! and the same for all model strategies.
 
-use changebus_sdk::repair::{Lens, repair};
+use changebus_sdk::repair::{Lens, Settings, repair};
 use changebus_sdk::{Failure, Host, Outcome, Strategy, Tree, export_strategy};
 
 const LENS: Lens = Lens {
@@ -22,7 +22,11 @@ configuration; and keep the whole small enough to be reviewed in one sitting.",
 #[derive(Default)]
 pub struct RobustRefactor;
 
-export_strategy!(RobustRefactor);
+export_strategy!(
+    RobustRefactor,
+    asks = [history, llm, probe, workspace],
+    config = Settings
+);
 
 impl Strategy for RobustRefactor {
     fn run(

@@ -98,18 +98,7 @@ fn body(body: &str) -> Judge {
     }
 }
 
-/// Grows its memories in turn by 16 MiB, touching each piece, for as long as it is let.
-const GROW_IN_TURN: &str = "(loop $again
-    (drop (memory.grow (i32.const 256)))
-    (drop (memory.grow $second (i32.const 256)))
-    (drop (memory.grow $third (i32.const 256)))
-    (br $again))";
-
 fn judges() -> Vec<Beast> {
-    let grow = Judge {
-        fields: "(memory $second 1) (memory $third 1)".to_owned(),
-        ..body(GROW_IN_TURN)
-    };
     let table = Judge {
         fields: "(table $t 1 funcref)".to_owned(),
         ..body("(loop $again (drop (table.grow $t (ref.null func) (i32.const 10000))) (br $again))")
@@ -133,28 +122,77 @@ fn judges() -> Vec<Beast> {
     let post = "(func (export \"cabi_post_changebus:scorer/judge@0.1.0#score\") (param i32) (loop $l (br $l)))";
     vec![
         Judge::default().beast("forged-empty-answer", Tamed("{}")),
-        grow.beast("grow-in-turn", Stopped("more than the 160 MiB of memory it may have")),
+        grow_in_turn(),
         table.beast("grow-table", Stopped("more than the 100000 table elements it may have")),
         nowhere.beast("realloc-nowhere", Stopped("trapped: realloc return: beyond end of memory")),
         askew.beast("realloc-askew", Stopped("trapped: realloc return: result not aligned")),
-        trapped.beast("realloc-trap", Stopped("trapped: wasm `unreachable` instruction executed")),
+        trapped.beast("realloc-trap", Stopped("wasm `unreachable` instruction executed")),
         keeps.beast("keep-what-was-lent", Stopped("trapped: borrow handles still remain at the end of the call")),
         body("(call $drop (local.get 0))").beast("drop-twice", Stopped("trapped: unknown handle index")),
         body("(call $drop_contender (i32.const 77))").beast("drop-what-never-was", Stopped("trapped: unknown handle index")),
         body("(call $project (i32.const -1) (i32.const 64))").beast("ask-nobody", Stopped("trapped: unknown handle index")),
-        body("(i32.store8 (i32.const 16) (i32.const 7))").beast("no-such-case", Stopped("trapped: unexpected discriminant")),
-        body("(i32.store (i32.const 24) (i32.const 100000))").beast("list-past-the-end", Stopped("beyond end of memory")),
-        body("(i32.store (i32.const 20) (i32.const 65500)) (i32.store (i32.const 24) (i32.const 3))")
+        body("(i32.store8 (i32.const 16) (i32.const 7))").beast("no-such-case", Stopped("trapped: invalid expected discriminant")),
+        body("(i32.store (i32.const 24) (i32.const 100000))").beast("list-past-the-end", Stopped("out of bounds of memory")),
+        body("(i32.store (i32.const 20) (i32.const 2004)) (i32.store (i32.const 24) (i32.const 3))")
             .beast("list-askew", Stopped("not aligned")),
         body("(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 48))
               (i32.store (i32.const 24) (i32.const 4)) (i32.store (i32.const 48) (i32.const 0x80fffec3))")
             .beast("not-utf8", Stopped("invalid utf-8")),
         body("(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 65000))
               (i32.store (i32.const 24) (i32.const 0x7fffffff))")
-            .beast("text-past-the-end", Stopped("beyond end of memory")),
-        fields(post).beast("loop-after-the-answer", Stopped("computed for more than the 0.3 s it may")),
+            .beast("text-past-the-end", Stopped("out of bounds of memory")),
+        fields(post).beast("loop-after-the-answer", Stopped("computed for more than the 3 s it may")),
         fields(&crowd(20_000)).beast("many-functions", Tamed("{}")),
     ]
+}
+
+/// Four memories, of which three grow in turn by 16 MiB for as long as they are let. What tools put together has one
+/// memory only, so this one is written out.
+fn grow_in_turn() -> Beast {
+    const SCORED: &str = r#"(record (field "id" string) (field "total" f64) (field "disqualified" (option string))
+        (field "marks" (list (tuple string f64))))"#;
+    let file = component(&format!(
+        r#"(component
+        (import "changebus:host/arena@0.1.0" (instance $arena (export "tournament" (type (sub resource)))))
+        (alias export $arena "tournament" (type $tournament))
+        (core module $hoard
+            (memory (export "memory") 1)
+            (func (export "grow") (drop (memory.grow (i32.const 256)))))
+        (core instance $first (instantiate $hoard))
+        (core instance $second (instantiate $hoard))
+        (core instance $third (instantiate $hoard))
+        (core module $main
+            (import "first" "grow" (func $first))
+            (import "second" "grow" (func $second))
+            (import "third" "grow" (func $third))
+            (memory (export "memory") 1)
+            (func (export "realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
+            (func (export "score") (param i32) (result i32)
+                (loop $again (call $first) (call $second) (call $third) (br $again))
+                (i32.const 16)))
+        (core instance $judge (instantiate $main
+            (with "first" (instance $first)) (with "second" (instance $second)) (with "third" (instance $third))))
+        (type $scored {SCORED})
+        (func $score (param "t" (borrow $tournament)) (result (result (list $scored) (error string)))
+            (canon lift (core func $judge "score") (memory $judge "memory") (realloc (func $judge "realloc"))))
+        (component $shell
+            (import "tournament" (type $t (sub resource)))
+            (type $inner {SCORED})
+            (import "scored" (type $s (eq $inner)))
+            (import "score" (func $f (param "t" (borrow $t)) (result (result (list $s) (error string)))))
+            (export $t-out "tournament" (type $t))
+            (export $s-out "scored" (type $s))
+            (export "score" (func $f) (func (param "t" (borrow $t-out)) (result (result (list $s-out) (error string))))))
+        (instance $shelled (instantiate $shell
+            (with "tournament" (type $tournament)) (with "scored" (type $scored)) (with "score" (func $score))))
+        (export "changebus:scorer/judge@0.1.0" (instance $shelled)))"#
+    ));
+    Beast {
+        name: "grow-in-turn",
+        kind: PluginKind::Scorer,
+        file,
+        ends: Stopped("more than the 160 MiB of memory it may have"),
+    }
 }
 
 /// Functions that call one another in a row.
@@ -189,7 +227,7 @@ fn starters() -> Vec<Beast> {
     vec![
         start("(loop $l (br $l))").beast(
             "start-loop",
-            Refused("computed for more than the 0.3 s it may"),
+            Refused("computed for more than the 3 s it may"),
         ),
         start("(unreachable)").beast(
             "start-trap",
@@ -200,15 +238,18 @@ fn starters() -> Vec<Beast> {
             "start-allocate",
             Refused("more than the 160 MiB of memory it may have"),
         ),
-        large.beast("huge-memory", Refused("512 MiB")),
+        large.beast(
+            "huge-memory",
+            Refused("minimum byte size of 536870912 which exceeds the limit"),
+        ),
         fields("(table 10000000 funcref)").beast("huge-table", Refused("table")),
         fields("(memory 1) (memory 1) (memory 1) (memory 1)")
-            .beast("five-memories", Refused("5 Wasm linear memories")),
+            .beast("five-memories", Refused("memories count of 5 exceeds")),
         Beast::refused(
             PluginKind::Strategy,
             "start-asks-the-host",
             now,
-            "before its work began",
+            "cannot be started: it may not use `clock`",
         ),
     ]
 }
@@ -251,7 +292,7 @@ fn strategies() -> Vec<Beast> {
         strategy(
             "give-the-tree-as-patch",
             "(i32.store (i32.const 24) (local.get 1))",
-            Stopped("trapped: handle index"),
+            Stopped("trapped: unknown handle index"),
         ),
         strategy(
             "lose-patches",
@@ -309,7 +350,7 @@ fn misfits() -> Vec<Beast> {
             b"dear host, please run me".to_vec(),
             "is not a WebAssembly component, or is damaged",
         ),
-        refused("torn-name", torn_names, "is damaged"),
+        refused("torn-name", torn_names, "malformed UTF-8"),
         refused("no-world", component("(component)"), "exports none of"),
         refused(
             "other-world",
@@ -327,7 +368,7 @@ fn misfits() -> Vec<Beast> {
             export(&imports, "0.1.0"),
             "imports `stranger:there/i0@0.1.0`",
         ),
-        refused("russian-dolls", dolls(2_000), "is damaged"),
+        refused("russian-dolls", dolls(2_000), "nesting"),
         refused(
             "wrong-type",
             wrong_type(),
@@ -359,9 +400,20 @@ fn wrong_type() -> Vec<u8> {
 /// Components in components.
 fn dolls(depth: usize) -> Vec<u8> {
     const HEAD: &[u8] = b"\0asm\x0d\0\x01\0";
-    (0..depth).fold(HEAD.to_vec(), |doll, _| {
+    let inner = (0..depth).fold(HEAD.to_vec(), |doll, _| {
         [HEAD, &[4], &leb(doll.len()), &doll].concat()
-    })
+    });
+    let outermost = component(
+        r#"(component (instance $i) (export "changebus:scorer/judge@0.1.0" (instance $i)))"#,
+    );
+    [
+        HEAD,
+        &[4],
+        &leb(inner.len()),
+        &inner,
+        &outermost[HEAD.len()..],
+    ]
+    .concat()
 }
 
 fn leb(mut n: usize) -> Vec<u8> {

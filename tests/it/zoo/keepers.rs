@@ -45,7 +45,7 @@ pub fn strategies() -> Vec<Beast> {
         (
             "loop",
             json!({ "do": "loop" }),
-            Stopped("computed for more than the 0.3 s it may"),
+            Stopped("computed for more than the 3 s it may"),
         ),
         (
             "allocate",
@@ -55,12 +55,12 @@ pub fn strategies() -> Vec<Beast> {
         (
             "recurse",
             json!({ "do": "recurse" }),
-            Stopped("trapped: out of bounds memory access"),
+            Stopped("out of bounds memory access"),
         ),
         (
             "recurse-flat",
             json!({ "do": "recurse-flat" }),
-            Stopped("trapped: call stack exhausted"),
+            Stopped("call stack exhausted"),
         ),
         (
             "panic",
@@ -70,12 +70,12 @@ pub fn strategies() -> Vec<Beast> {
         (
             "abort",
             json!({ "do": "abort" }),
-            Stopped("trapped: wasm `unreachable` instruction executed"),
+            Stopped("wasm `unreachable` instruction executed"),
         ),
         (
             "exit",
             json!({ "do": "exit" }),
-            Stopped("trapped: wasm `unreachable` instruction executed"),
+            Stopped("wasm `unreachable` instruction executed"),
         ),
         (
             "give-up",
@@ -100,20 +100,20 @@ pub fn strategies() -> Vec<Beast> {
         (
             "million-log-lines",
             json!({ "do": "million-log-lines" }),
-            Stopped("called the host more than the 50000 times it may"),
+            Stopped("called the host more than the 20000 times it may"),
         ),
         ("flood-log", json!({ "do": "flood-log" }), Tamed("logged")),
         (
             "flood-hostcalls",
             json!({ "do": "flood-hostcalls" }),
-            Stopped("called the host more than the 50000 times it may"),
+            Stopped("called the host more than the 20000 times it may"),
         ),
         (
             "watch-the-clock",
             json!({ "do": "watch-the-clock" }),
-            Stopped("called the host more than the 50000 times it may"),
+            Stopped("called the host more than the 20000 times it may"),
         ),
-        ("draw", json!({ "do": "draw" }), Tamed("\"drawn\":1024")),
+        ("draw", json!({ "do": "draw" }), Tamed("1024")),
         (
             "hoard-handles",
             json!({ "do": "hoard-handles" }),
@@ -247,12 +247,12 @@ pub fn scorers() -> Vec<Beast> {
         (
             "score-panic",
             "panic",
-            Stopped("trapped: wasm `unreachable` instruction executed"),
+            Stopped("wasm `unreachable` instruction executed"),
         ),
         (
             "score-loop",
             "loop",
-            Stopped("computed for more than the 0.3 s it may"),
+            Stopped("computed for more than the 3 s it may"),
         ),
         (
             "score-allocate",
@@ -272,7 +272,7 @@ pub fn scorers() -> Vec<Beast> {
         (
             "score-hostcalls",
             "flood-hostcalls",
-            Stopped("called the host more than the 50000 times it may"),
+            Stopped("called the host more than the 20000 times it may"),
         ),
         ("score-give-up", "give-up", Stopped("gave up: cannot judge")),
     ];
@@ -289,12 +289,12 @@ pub fn escalations() -> Vec<Beast> {
         (
             "decide-panic",
             "panic",
-            Stopped("trapped: wasm `unreachable` instruction executed"),
+            Stopped("wasm `unreachable` instruction executed"),
         ),
         (
             "decide-loop",
             "loop",
-            Stopped("computed for more than the 0.3 s it may"),
+            Stopped("computed for more than the 3 s it may"),
         ),
         (
             "decide-allocate",

@@ -14,7 +14,10 @@ use rusqlite_migration::{M, Migrations};
 
 use super::{ReadError, StoreError};
 
-const MIGRATIONS: &[M<'_>] = &[M::up(include_str!("../../../migrations/0001-events.sql"))];
+const MIGRATIONS: &[M<'_>] = &[
+    M::up(include_str!("../../../migrations/0001-events.sql")),
+    M::up(include_str!("../../../migrations/0002-journals.sql")),
+];
 
 /// How long one connection waits for another before it gives up.
 const BUSY: Duration = Duration::from_secs(5);

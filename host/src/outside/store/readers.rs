@@ -302,6 +302,12 @@ fn count(row: &Row<'_>, index: usize) -> rusqlite::Result<f64> {
     row.get::<_, i64>(index).map(|count| count as f64)
 }
 
+pub fn journal(c: &Connection, digest: &str) -> rusqlite::Result<Option<Vec<u8>>> {
+    c.prepare_cached("SELECT body FROM journals WHERE digest = ?1")?
+        .query_row([digest], |row| row.get(0))
+        .optional()
+}
+
 pub fn cursor(c: &Connection, consumer: &str) -> rusqlite::Result<i64> {
     let seq = c
         .prepare_cached("SELECT seq FROM cursors WHERE consumer = ?1")?

@@ -1,7 +1,7 @@
 //! The one thread that writes: takes work from a queue and commits what has piled up together.
 //!
 //! Touches: sqlite, files (holds the lock).
-//! Change here: when something besides events, cursors and derived tables is written.
+//! Change here: when something besides events, journals, cursors and derived tables is written.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -25,6 +25,7 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Something to write.
 pub enum Work {
     Append(Box<Draft>),
+    KeepJournal { digest: String, body: Vec<u8> },
     Advance { consumer: String, seq: i64 },
     Rebuild,
 }
@@ -187,6 +188,11 @@ fn perform(tx: &rusqlite::Transaction<'_>, work: &Work) -> Result<Option<Event>,
             let event = draft.write(tx)?;
             derived::take_in(tx, &event)?;
             Ok(Some(event))
+        }
+        Work::KeepJournal { digest, body } => {
+            tx.prepare_cached("INSERT OR IGNORE INTO journals (digest, body) VALUES (?1, ?2)")?
+                .execute(rusqlite::params![digest, body])?;
+            Ok(None)
         }
         Work::Advance { consumer, seq } => {
             tx.prepare_cached(

@@ -23,6 +23,8 @@ const LONG: usize = 16 << 10;
 const SHORT: usize = 4 << 10;
 /// Most notes, reasons or marks that an answer may carry; further ones are cut off.
 const MANY: usize = 50;
+/// Most scores that are looked at; no field is that large.
+const MOST_SCORED: usize = 10_000;
 
 /// Why an import did not answer: a fault the guest is told, or the end of the guest.
 pub enum Refused {
@@ -145,57 +147,63 @@ fn patch(
     draft.finished().cloned().map_err(|fault| fault.message)
 }
 
-/// A scorer's marks by contender, or why they make no sense.
-pub fn scores(
-    scored: Vec<judge::Scored>,
-    field: &Field,
-) -> Result<BTreeMap<String, Score>, String> {
-    let known: BTreeSet<&str> = field
-        .contenders
-        .iter()
-        .map(|contender| contender.id.as_str())
-        .collect();
-    let mut scores = BTreeMap::new();
-    for one in scored {
-        known_contender(&one.id, &known)?;
+/// A scorer's marks in the host's words; whether they make sense is checked with [`check_scores`].
+pub fn scores(scored: Vec<judge::Scored>) -> Vec<(String, Score)> {
+    let plain = |one: judge::Scored| {
+        let marks = one.marks.into_iter().take(MANY);
         let score = Score {
-            total: within(&format!("total of `{}`", one.id), one.total, 100.0)?,
-            marks: marks(&one.id, one.marks)?,
+            total: one.total,
+            marks: marks.map(|(name, mark)| (short(&name), mark)).collect(),
             disqualified: one.disqualified.as_deref().map(short),
         };
-        if scores.insert(one.id.clone(), score).is_some() {
-            return Err(format!("scored `{}` twice", one.id));
+        (short(&one.id), score)
+    };
+    scored.into_iter().take(MOST_SCORED).map(plain).collect()
+}
+
+/// A scorer's marks by contender, or why they make no sense.
+pub fn check_scores(
+    scored: Vec<(String, Score)>,
+    field: &Field,
+) -> Result<BTreeMap<String, Score>, String> {
+    let known = known(field);
+    let mut scores = BTreeMap::new();
+    for (id, score) in scored {
+        known_contender(&id, &known)?;
+        within(&format!("total of `{id}`"), score.total, 100.0)?;
+        if let Some((name, mark)) = score.marks.iter().find(|(_, mark)| !mark.is_finite()) {
+            return Err(format!("gave `{id}` a mark `{name}` of {mark}"));
+        }
+        if scores.insert(id.clone(), score).is_some() {
+            return Err(format!("scored `{id}` twice"));
         }
     }
     Ok(scores)
 }
 
-fn marks(id: &str, marks: Vec<(String, f64)>) -> Result<BTreeMap<String, f64>, String> {
-    let finite = |(name, mark): (String, f64)| match mark.is_finite() {
-        true => Ok((short(&name), mark)),
-        false => Err(format!("gave `{id}` a mark `{}` of {mark}", short(&name))),
-    };
-    marks.into_iter().take(MANY).map(finite).collect()
-}
-
-/// An escalation plugin's opinion, or why it makes no sense.
-pub fn advice(decision: gate::Decision, field: &Field) -> Result<Advice, String> {
-    let known: BTreeSet<&str> = field
-        .contenders
-        .iter()
-        .map(|contender| contender.id.as_str())
-        .collect();
-    if let Some(id) = &decision.contender {
-        known_contender(id, &known)?;
-    }
+/// An escalation plugin's opinion in the host's words; checked with [`check_advice`].
+pub fn advice(decision: gate::Decision) -> Advice {
     let reasons = decision.reasons.into_iter().take(MANY);
-    Ok(Advice {
+    Advice {
         action: action(decision.action),
-        contender: decision.contender,
+        contender: decision.contender.as_deref().map(short),
         reasons: reasons
             .map(|reason| (short(&reason.code), short(&reason.message)))
             .collect(),
-    })
+    }
+}
+
+/// An escalation plugin's opinion, or why it makes no sense.
+pub fn check_advice(advice: Advice, field: &Field) -> Result<Advice, String> {
+    if let Some(id) = &advice.contender {
+        known_contender(id, &known(field))?;
+    }
+    Ok(advice)
+}
+
+fn known(field: &Field) -> BTreeSet<&str> {
+    let contenders = field.contenders.iter();
+    contenders.map(|contender| contender.id.as_str()).collect()
 }
 
 fn action(action: gate::Action) -> Action {

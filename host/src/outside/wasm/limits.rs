@@ -1,4 +1,4 @@
-//! What a guest may use up, and the counters that stop it.
+//! What a guest may use up, and how it is stopped.
 //!
 //! Touches: wasm.
 //! Change here: when a guest can use up something that is not counted yet.
@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use wasmtime::component::ResourceTableError;
-use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
+use wasmtime::{Engine, Store, Trap, UpdateDeadline, WasmBacktrace};
 
+use super::capability::Capability;
 use super::imports::State;
 use super::threads::Underway;
 use crate::event::{PluginFailure, PluginFailureKind};
@@ -47,6 +48,10 @@ pub struct Limits {
     pub host_calls: u64,
     /// What one call may carry from the guest to the host, and what one read of a tree may bring back. 8 MiB.
     pub crossing_bytes: usize,
+    /// Everything that goes between a guest and the host in one call, both ways. 64 MiB.
+    pub boundary_bytes: usize,
+    /// How long a read of the tree may take before the guest is told so. 30 s.
+    pub read_wall: Duration,
     /// One patch. 8 MiB.
     pub patch_bytes: usize,
     /// All patches and prompts that the host keeps for a guest. 32 MiB.
@@ -55,6 +60,8 @@ pub struct Limits {
     pub log_lines: u64,
     /// One log line, fields included; the rest of it is cut off. 4 KiB.
     pub log_line_bytes: usize,
+    /// Strategies that stand in memory at once, waiting ones included; further ones wait for their turn. 56.
+    pub strategies_at_once: usize,
     /// Threads that guests compute on: one less than there are processors, from 1 to 4.
     pub threads: usize,
 }
@@ -69,10 +76,13 @@ impl Default for Limits {
             judge_wall: Duration::from_secs(10),
             host_calls: 200_000,
             crossing_bytes: 8 << 20,
+            boundary_bytes: 64 << 20,
+            read_wall: Duration::from_secs(30),
             patch_bytes: 8 << 20,
             held_bytes: 32 << 20,
             log_lines: 1_000,
             log_line_bytes: 4 << 10,
+            strategies_at_once: 56,
             threads: (processors - 1).clamp(1, 4),
         }
     }
@@ -97,6 +107,12 @@ pub enum Stop {
     Held(usize),
     #[error("sent more data in one call than the {} it may", size(*.0))]
     Crossing(usize),
+    #[error("exchanged more than the {} it may with the host", size(*.0))]
+    Boundary(usize),
+    #[error("may not use `{0}`: its manifest and the host's configuration do not both allow it")]
+    NotGranted(Capability),
+    #[error("asked for something else than its journal holds")]
+    Diverged,
     #[error("holds more than the {HOST_OBJECTS} host objects it may")]
     HostObjects,
     #[error("called what its world does not offer, or before its work began")]
@@ -106,7 +122,7 @@ pub enum Stop {
 }
 
 impl Stop {
-    fn kind(self) -> PluginFailureKind {
+    pub fn kind(self) -> PluginFailureKind {
         match self {
             Stop::Cpu(_) | Stop::Wall(_) | Stop::HostLeaves => PluginFailureKind::TimedOut,
             Stop::Memory(_) | Stop::TableElements => PluginFailureKind::OutOfMemory,
@@ -114,9 +130,28 @@ impl Stop {
             | Stop::Patch(_)
             | Stop::Held(_)
             | Stop::Crossing(_)
+            | Stop::Boundary(_)
             | Stop::HostObjects => PluginFailureKind::Flooded,
-            Stop::OutOfPlace => PluginFailureKind::Trapped,
+            Stop::OutOfPlace | Stop::NotGranted(_) | Stop::Diverged => PluginFailureKind::Trapped,
         }
+    }
+
+    /// Name of the limit in the ledger; none for what is no limit.
+    pub fn code(self) -> Option<&'static str> {
+        Some(match self {
+            Stop::Cpu(_) => "limit.cpu",
+            Stop::Wall(_) => "limit.wall",
+            Stop::Memory(_) => "limit.memory",
+            Stop::TableElements => "limit.table-elements",
+            Stop::HostCalls(_) => "limit.host-calls",
+            Stop::Patch(_) => "limit.patch",
+            Stop::Held(_) => "limit.held",
+            Stop::Crossing(_) => "limit.crossing",
+            Stop::Boundary(_) => "limit.boundary",
+            Stop::HostObjects => "limit.host-objects",
+            Stop::NotGranted(capability) => capability.grant_code(),
+            Stop::OutOfPlace | Stop::Diverged | Stop::HostLeaves => return None,
+        })
     }
 
     pub fn failure(self, plugin: &str) -> PluginFailure {
@@ -124,114 +159,15 @@ impl Stop {
     }
 }
 
-/// The counters of one call.
-pub struct Meter {
-    limits: Limits,
-    cpu: Duration,
-    computed: Duration,
-    calls: u64,
-    memory: usize,
-    table_elements: usize,
-    held: usize,
-}
-
-impl Meter {
-    /// `cpu` is the time this call may compute.
-    pub fn new(limits: Limits, cpu: Duration) -> Meter {
-        Meter {
-            limits,
-            cpu,
-            computed: Duration::ZERO,
-            calls: 0,
-            memory: 0,
-            table_elements: 0,
-            held: 0,
-        }
-    }
-
-    pub fn limits(&self) -> &Limits {
-        &self.limits
-    }
-
-    /// Counts a call to the host.
-    pub fn call(&mut self) -> Result<(), Stop> {
-        self.calls += 1;
-        under(
-            self.calls <= self.limits.host_calls,
-            Stop::HostCalls(self.limits.host_calls),
-        )
-    }
-
-    /// Counts bytes that the host keeps for the guest.
-    pub fn hold(&mut self, bytes: usize) -> Result<(), Stop> {
-        self.held = self.held.saturating_add(bytes);
-        under(
-            self.held <= self.limits.held_bytes,
-            Stop::Held(self.limits.held_bytes),
-        )
-    }
-
-    pub fn release(&mut self, bytes: usize) {
-        self.held = self.held.saturating_sub(bytes);
-    }
-
-    fn tick(&mut self) -> Result<(), Stop> {
-        self.computed += TICK;
-        under(self.computed <= self.cpu, Stop::Cpu(self.cpu))
-    }
-}
-
-impl ResourceLimiter for Meter {
-    // An error instead of `Ok(false)`: the guest's allocator would turn the latter into a nameless panic.
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.memory = self.memory.saturating_add(desired.saturating_sub(current));
-        under(
-            self.memory <= self.limits.memory_bytes,
-            Stop::Memory(self.limits.memory_bytes),
-        )?;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        self.table_elements = self
-            .table_elements
-            .saturating_add(desired.saturating_sub(current));
-        under(self.table_elements <= TABLE_ELEMENTS, Stop::TableElements)?;
-        Ok(true)
-    }
-
-    fn instances(&self) -> usize {
-        INSTANCES as usize
-    }
-
-    fn tables(&self) -> usize {
-        TABLES as usize
-    }
-
-    fn memories(&self) -> usize {
-        MEMORIES as usize
-    }
-}
-
 /// A fresh store with every limit switched on.
 pub fn store(engine: &Engine, state: State) -> Store<State> {
-    let crossing = state.meter.limits.crossing_bytes;
+    let crossing = state.account.limits().crossing_bytes;
     let mut store = Store::new(engine, state);
-    store.limiter(|state| &mut state.meter);
+    store.limiter(|state| &mut state.account);
     store.set_hostcall_fuel(crossing);
     store.set_epoch_deadline(1);
     store.epoch_deadline_callback(|mut store| {
-        store.data_mut().meter.tick()?;
+        store.data_mut().account.tick()?;
         // tokio's own yield, so that timers and sockets are looked at before the guest goes on.
         Ok(UpdateDeadline::YieldCustom(
             1,
@@ -259,13 +195,12 @@ pub fn tick(engine: &Engine, underway: Underway) -> std::io::Result<()> {
 
 /// Names what ended a guest: the limit it broke, or the trap with what it said last.
 pub fn explain(plugin: &str, error: &wasmtime::Error, state: &State) -> PluginFailure {
-    let root = error.root_cause().to_string();
-    match stop(error, &root, &state.meter.limits) {
-        Some(stop) => stop.failure(plugin),
+    match stop(error, state.account.limits()) {
+        Some(stop) => state.account.stopped(plugin, stop),
         None => {
             let cause = error
                 .downcast_ref::<Trap>()
-                .map_or(root, ToString::to_string);
+                .map_or_else(|| error.root_cause().to_string(), ToString::to_string);
             let said = state
                 .book
                 .last_words()
@@ -284,7 +219,7 @@ pub fn explain(plugin: &str, error: &wasmtime::Error, state: &State) -> PluginFa
     }
 }
 
-fn stop(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stop> {
+fn stop(error: &wasmtime::Error, limits: &Limits) -> Option<Stop> {
     if let Some(stop) = error.downcast_ref::<Stop>() {
         return Some(*stop);
     }
@@ -295,6 +230,7 @@ fn stop(error: &wasmtime::Error, root: &str, limits: &Limits) -> Option<Stop> {
         return Some(Stop::HostObjects);
     }
     // wasmtime keeps the type of this one to itself.
+    let root = error.root_cause().to_string();
     root.contains("fuel allocated for hostcalls")
         .then_some(Stop::Crossing(limits.crossing_bytes))
 }
@@ -331,10 +267,6 @@ fn frame_name(frame: &wasmtime::FrameInfo) -> String {
     }
 }
 
-fn under(holds: bool, stop: Stop) -> Result<(), Stop> {
-    if holds { Ok(()) } else { Err(stop) }
-}
-
 fn seconds(limit: Duration) -> String {
     format!("{} s", limit.as_secs_f64())
 }
@@ -350,32 +282,6 @@ fn size(bytes: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memories_of_one_guest_are_counted_together() {
-        let mut meter = Meter::new(Limits::default(), TICK);
-        assert!(meter.memory_growing(0, 200 << 20, None).is_ok());
-        assert!(meter.memory_growing(200 << 20, 210 << 20, None).is_ok());
-        let refused = meter
-            .memory_growing(0, 50 << 20, None)
-            .map_err(|error| error.downcast_ref().copied());
-        assert_eq!(refused.err(), Some(Some(Stop::Memory(256 << 20))));
-    }
-
-    #[test]
-    fn bytes_the_guest_takes_back_do_not_count() {
-        let mut meter = Meter::new(
-            Limits {
-                held_bytes: 10,
-                ..Limits::default()
-            },
-            TICK,
-        );
-        assert_eq!(meter.hold(8), Ok(()));
-        meter.release(8);
-        assert_eq!(meter.hold(8), Ok(()));
-        assert_eq!(meter.hold(8), Err(Stop::Held(10)));
-    }
 
     #[test]
     fn a_text_is_cut_between_characters() {

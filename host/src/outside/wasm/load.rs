@@ -10,21 +10,25 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmparser::{Encoding, Parser, Payload};
 use wasmtime::component::{Component, HasSelf, InstancePre, Linker};
 use wasmtime::{Engine, Store};
 
+use super::account::Account;
 use super::bindings::escalation::{Escalation, EscalationPre};
 use super::bindings::host::changebus::types::errors;
 use super::bindings::scorer::{Scorer, ScorerPre};
 use super::bindings::strategy::{Strategy, StrategyPre};
 use super::imports::{Desk, State};
-use super::limits::{self, Limits, Meter, Stop};
+use super::journal::Tape;
+use super::limits::{self, Limits, Stop};
 use super::log::LogBook;
 use super::threads::GuestThreads;
 use super::{LoadProblem, PluginInfo, PluginKind, wasi};
+use crate::event::PluginRef;
 
 /// Largest file that is read. Python guests, the largest known, have 18 MiB.
 const LARGEST: u64 = 64 << 20;
@@ -256,10 +260,17 @@ impl<'a> Loader<'a> {
     }
 
     fn store(&self, name: &str) -> Store<State> {
-        let meter = Meter::new(self.limits.clone(), self.limits.judge_cpu);
+        let plugin = PluginRef {
+            name: name.to_owned(),
+            digest: String::new(),
+        };
+        let tape = Tape::record(PluginKind::Strategy, &plugin);
+        let limits = Arc::new(self.limits.clone());
+        let account = Account::open(limits, self.limits.judge_cpu, tape);
+        let book = LogBook::new(name, None, account.clone());
         limits::store(
             self.engine,
-            State::new(Desk::Empty, meter, LogBook::new(name, None, self.limits)),
+            State::new(Desk::Empty, account, Arc::default(), book),
         )
     }
 

@@ -4,9 +4,10 @@
 //! Change here: when guests' lines should go elsewhere, or be capped otherwise.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::limits::{Limits, cut};
+use super::account::Account;
+use super::limits::cut;
 use super::task::{LogLevel, Services};
 
 /// Error lines kept to explain a trap, and the length of each.
@@ -17,61 +18,53 @@ const LAST_WORD_BYTES: usize = 500;
 pub struct LogBook {
     plugin: String,
     services: Option<Arc<dyn Services>>,
-    max_lines: u64,
-    max_line_bytes: usize,
-    written: Mutex<Written>,
-}
-
-#[derive(Default)]
-struct Written {
-    lines: u64,
-    last_words: VecDeque<String>,
+    account: Account,
+    last_words: Mutex<VecDeque<String>>,
 }
 
 impl LogBook {
     /// Lines go to the services, or to the host's own log where there are none.
-    pub fn new(plugin: &str, services: Option<Arc<dyn Services>>, limits: &Limits) -> LogBook {
+    pub fn new(plugin: &str, services: Option<Arc<dyn Services>>, account: Account) -> LogBook {
         LogBook {
             plugin: plugin.to_owned(),
             services,
-            max_lines: limits.log_lines,
-            max_line_bytes: limits.log_line_bytes,
-            written: Mutex::default(),
+            account,
+            last_words: Mutex::default(),
         }
     }
 
     /// Passes a line on, cut to its limit, or drops it where there were enough.
     pub fn write(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let message = cut(message, self.max_line_bytes);
-        if self.count(level, message) {
-            self.pass_on(
-                level,
-                message,
-                &within(fields, self.max_line_bytes - message.len()),
-            );
+        let most = self.account.limits().log_line_bytes;
+        let message = cut(message, most);
+        // Last words count even where the line itself is dropped: they explain the end.
+        if level == LogLevel::Error {
+            self.remember(message);
+        }
+        if self.account.log_line() {
+            self.pass_on(level, message, &within(fields, most - message.len()));
         }
     }
 
     /// The last things said as an error: where a guest panicked, its panic.
     pub fn last_words(&self) -> Option<String> {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let words: Vec<&str> = written.last_words.iter().map(String::as_str).collect();
+        let words = self.words();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
         (!words.is_empty()).then(|| words.join(" | "))
     }
 
-    // Last words count even where the line itself is dropped: they explain the end.
-    fn count(&self, level: LogLevel, message: &str) -> bool {
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        if level == LogLevel::Error {
-            if written.last_words.len() == LAST_WORDS {
-                written.last_words.pop_front();
-            }
-            written
-                .last_words
-                .push_back(cut(&message.replace('\n', " "), LAST_WORD_BYTES).to_owned());
+    fn remember(&self, message: &str) {
+        let mut words = self.words();
+        if words.len() == LAST_WORDS {
+            words.pop_front();
         }
-        written.lines += 1;
-        written.lines <= self.max_lines
+        words.push_back(cut(&message.replace('\n', " "), LAST_WORD_BYTES).to_owned());
+    }
+
+    fn words(&self) -> MutexGuard<'_, VecDeque<String>> {
+        self.last_words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn pass_on(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
@@ -95,16 +88,11 @@ impl LogBook {
 
 impl Drop for LogBook {
     fn drop(&mut self) {
-        let lines = self
-            .written
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .lines;
-        let dropped = lines.saturating_sub(self.max_lines);
+        let dropped = self.account.log_dropped();
         if dropped > 0 {
             let told = format!(
                 "{dropped} further log lines were dropped; one call may write {}",
-                self.max_lines
+                self.account.limits().log_lines
             );
             self.pass_on(LogLevel::Warn, &told, &[]);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use serde::Serialize;
 
 use crate::event::{
     Commit, Fault, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure, ToolReport,
@@ -89,7 +90,8 @@ pub enum LogLevel {
 }
 
 /// What a strategy answered.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum StrategyAnswer {
     Propose {
         patch: Patch,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::event::{Entry, Fact, Refusal, RefusalKind};
+use crate::event::{CallRole, Entry, Fact, Refusal, RefusalKind};
 use crate::outside::wasm::{StrategyAnswer, StrategyTask};
 use crate::rules::rank;
 use crate::rules::run::Run;
@@ -14,7 +14,7 @@ use crate::rules::run::Run;
 use super::desk::Desk;
 use super::dossier;
 use super::resolve::{self, Proposal};
-use crate::stages::{Cx, StageError};
+use crate::stages::{Cx, StageError, call};
 
 /// Lets the waiting variants propose. Each hands in on its own: what one has handed in survives a crash of the rest.
 pub async fn all(cx: &Cx, run: &Arc<Run>, waiting: &[String]) -> Result<Vec<Fact>, StageError> {
@@ -23,10 +23,7 @@ pub async fn all(cx: &Cx, run: &Arc<Run>, waiting: &[String]) -> Result<Vec<Fact
         .as_ref()
         .ok_or_else(|| StageError::new("no tournament is open"))?;
     let entries = opening.entries.iter().filter(|e| waiting.contains(&e.name));
-    let heats = entries.map(|entry| async {
-        let fact = heat(cx, run, entry).await?;
-        cx.recorder.record(fact).await
-    });
+    let heats = entries.map(|entry| heat(cx, run, entry));
     for heat in futures::future::join_all(heats).await {
         heat?;
     }
@@ -34,7 +31,7 @@ pub async fn all(cx: &Cx, run: &Arc<Run>, waiting: &[String]) -> Result<Vec<Fact
 }
 
 /// One variant's proposal or refusal. Only a fault of the host is an error; a fault of the plugin loses its heat.
-pub async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<Fact, StageError> {
+async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<(), StageError> {
     let started = Instant::now();
     let variant = entry.name.clone();
     let desk = Arc::new(Desk::new(cx.clone(), run.clone(), entry));
@@ -52,14 +49,17 @@ pub async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<Fact, StageE
         ),
         wall_limit: Duration::from_secs(cx.project.policy.strategy_timeout_seconds),
     };
-    let answer = cx.house.plugins.run_strategy(&entry.strategy, task).await;
+    let called = cx.house.plugins.run_strategy(&entry.strategy, task).await;
     desk.take_host_failure()?;
+    let role = CallRole::Strategy(variant.clone());
+    let kept = call::keep(cx, role, &entry.strategy, &called).await?;
+    cx.recorder.record(kept).await?;
     let seconds = started.elapsed().as_secs_f64();
     let no = |kind, why| Fact::Refused {
         variant: variant.clone(),
         refusal: Refusal { kind, why, seconds },
     };
-    Ok(match answer {
+    let fact = match called.answer {
         Ok(StrategyAnswer::Decline(why)) => no(RefusalKind::NoFix, cx.house.redactor.clean(&why)),
         Ok(StrategyAnswer::Propose {
             patch,
@@ -88,5 +88,6 @@ pub async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<Fact, StageE
                 refusal,
             }
         }
-    })
+    };
+    cx.recorder.record(fact).await.map(drop)
 }

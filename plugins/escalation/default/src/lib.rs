@@ -5,21 +5,22 @@
 //! above whatever this says.
 
 use changebus_sdk::{
-    Action, Contender, Decision, Escalation, Services, Tournament, export_escalation,
+    Action, Config, Contender, Decision, Escalation, Services, Tournament, export_escalation,
 };
 use serde::Deserialize;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, Config)]
 #[serde(deny_unknown_fields, default)]
-struct Config {
+struct Settings {
     /// What may be merged but scores below this becomes a pull request.
+    #[config(min = 0, max = 100)]
     pull_request_below: Option<f64>,
 }
 
 #[derive(Default)]
 pub struct Cautious;
 
-export_escalation!(Cautious);
+export_escalation!(Cautious, asks = [], config = Settings);
 
 impl Escalation for Cautious {
     fn decide(
@@ -27,7 +28,7 @@ impl Escalation for Cautious {
         tournament: &impl Tournament,
         services: &impl Services,
     ) -> Result<Decision, String> {
-        let config: Config = services.config()?;
+        let config: Settings = services.config()?;
         let limits = Limits {
             score: number(tournament, "merge-threshold", 75.0)?,
             confidence: number(tournament, "min-confidence", 0.7)?,
@@ -102,7 +103,7 @@ fn without_doubts(
     tournament: &impl Tournament,
     id: String,
     limits: &Limits,
-    config: &Config,
+    config: &Settings,
 ) -> Decision {
     let score = tournament.score(&id).unwrap_or_default();
     let confidence = tournament.confidence(&id).unwrap_or_default();

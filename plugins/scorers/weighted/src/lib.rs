@@ -3,18 +3,24 @@
 //! Touches: nothing.
 //! Change here: when a mark should be computed otherwise. Gates are the host's: a score only orders what is left.
 
-use changebus_sdk::{Contender, Scored, Scorer, Services, Tournament, export_scorer};
+use changebus_sdk::{Config, Contender, Scored, Scorer, Services, Tournament, export_scorer};
 use serde::Deserialize;
 
 /// Changed lines that make no difference worth speaking of between two diffs.
 const SLACK: f64 = 10.0;
 
-/// `{ "tests": 60, "diff": 25, "apply": 15 }`; any weights, brought to a sum of 100.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// Any weights, brought to a sum of 100.
+#[derive(Clone, Copy, Debug, Deserialize, Config)]
 #[serde(deny_unknown_fields, default)]
 struct Weights {
+    /// Of the failing tests that pass again; 60 by default.
+    #[config(min = 0)]
     tests: f64,
+    /// Of a small diff; 25 by default.
+    #[config(min = 0)]
     diff: f64,
+    /// Of how exactly the edits applied; 15 by default.
+    #[config(min = 0)]
     apply: f64,
 }
 
@@ -48,7 +54,7 @@ impl Weights {
 #[derive(Default)]
 pub struct Weighted;
 
-export_scorer!(Weighted);
+export_scorer!(Weighted, asks = [], config = Weights);
 
 impl Scorer for Weighted {
     fn score(

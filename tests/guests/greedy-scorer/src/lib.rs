@@ -24,6 +24,8 @@ struct Greedy;
 
 export!(Greedy);
 
+changebus_sdk::manifest!(scorer, asks = []);
+
 impl Guest for Greedy {
     fn score(_: &Tournament) -> Result<Vec<Scored>, String> {
         let prompt = changebus::host::llm::Prompt::new(10);

@@ -5,14 +5,18 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use changebus::host::config;
 use exports::changebus::escalation::gate::{Action, Decision, Guest, Reason, Tournament};
+use serde_json::Value;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:escalation/escalation", generate_all });
 
 mod fuzz;
+#[path = "../../mood.rs"]
+mod mood;
 #[path = "../../stamp.rs"]
 mod stamp;
 #[path = "../../tape.rs"]
@@ -22,9 +26,11 @@ struct Moody;
 
 export!(Moody);
 
+changebus_sdk::manifest!(escalation, asks = [], config = BTreeMap<String, Value>);
+
 impl Guest for Moody {
     fn decide(tournament: &Tournament) -> Result<Decision, String> {
-        let config = stamp::mood(&config::get_json(), &tournament.project(), "human")?;
+        let config = mood::mood(&config::get_json(), &tournament.project(), "human")?;
         let first = tournament
             .contenders()
             .first()

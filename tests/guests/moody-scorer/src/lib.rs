@@ -5,6 +5,7 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use changebus::host::{arena, config, history, log};
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:scorer/scorer", generate_all });
 
 mod fuzz;
+#[path = "../../mood.rs"]
+mod mood;
 #[path = "../../stamp.rs"]
 mod stamp;
 #[path = "../../tape.rs"]
@@ -23,9 +26,11 @@ struct Moody;
 
 export!(Moody);
 
+changebus_sdk::manifest!(scorer, asks = [history], config = BTreeMap<String, Value>);
+
 impl Guest for Moody {
     fn score(tournament: &Tournament) -> Result<Vec<Scored>, String> {
-        let config = stamp::mood(&config::get_json(), &tournament.project(), "score")?;
+        let config = mood::mood(&config::get_json(), &tournament.project(), "score")?;
         let all = tournament.contenders();
         let honest = all.iter().map(mark);
         match config["do"].as_str().unwrap_or_default() {

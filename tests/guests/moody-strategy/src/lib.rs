@@ -5,6 +5,7 @@
 
 #![cfg(target_family = "wasm")]
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use changebus::host::{budget, clock, config, history, llm, log, probe, random, tools};
@@ -14,6 +15,8 @@ use serde_json::{Value, json};
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
 
 mod fuzz;
+#[path = "../../mood.rs"]
+mod mood;
 #[path = "../../stamp.rs"]
 mod stamp;
 #[path = "../../tape.rs"]
@@ -27,12 +30,14 @@ struct Moody;
 
 export!(Moody);
 
+changebus_sdk::manifest!(strategy, asks = [clock, history, llm, probe, random, tools, workspace], config = BTreeMap<String, Value>);
+
 impl Guest for Moody {
     fn run(context: &Context, tree: &Tree) -> Result<Outcome, String> {
         std::panic::set_hook(Box::new(|panic| {
             log::emit(log::Level::Error, &panic.to_string(), &[])
         }));
-        let config = stamp::mood(&config::get_json(), &context.project(), "decline")?;
+        let config = mood::mood(&config::get_json(), &context.project(), "decline")?;
         match config["do"].as_str().unwrap_or_default() {
             "propose" => Ok(propose(&config)),
             "propose-bytes" => Ok(propose_bytes()),
