@@ -10,9 +10,11 @@ mod answer;
 mod apply;
 mod ladder;
 mod nearest;
+mod small;
 mod text;
 
 pub use answer::{Block, Kind, Parsed, parse};
 pub use apply::{Applied, BlockMiss, apply};
 pub use ladder::{Match, Miss, apply_one};
+pub use small::one_by_one;
 pub use text::in_style_of;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::small::one_by_one;
 use crate::text::Line;
 
 /// Search lines that are compared; a longer block is recognised by its beginning.
@@ -44,11 +45,11 @@ pub(crate) fn nearest(file: &[Line], search: &[Line]) -> Vec<(usize, String)> {
 type Words<'a> = BTreeSet<&'a str>;
 
 fn words<'a>(line: &Line<'a>) -> Words<'a> {
-    line.text
+    let words = line
+        .text
         .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .chain(line.text.split_whitespace())
-        .filter(|w| !w.is_empty())
-        .collect()
+        .chain(line.text.split_whitespace());
+    one_by_one(words.filter(|w| !w.is_empty()))
 }
 
 /// Where the sum of the lines' likeness is greatest; the first of equals.

@@ -3,19 +3,24 @@
 //! Touches: files, processes, clock.
 //! Change here: when every command needs something new.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
+use crate::conduct::Kept;
 use crate::config::Config;
+use crate::event::{Fact, Opening, PluginRef};
 use crate::outside::claude::Claude;
 use crate::outside::lease::Leases;
 use crate::outside::process;
 use crate::outside::store::Store;
-use crate::outside::wasm::{Limits, Plugins};
+use crate::outside::wasm::{self, Grants, Held, InUse, Limits, PluginKind, Plugins, Setup};
 use crate::outside::workspace::Workspace;
 use crate::rules::redact::Redactor;
 use crate::stages::House;
@@ -48,6 +53,9 @@ pub enum ExitCode {
     /// `check` or `replay`: findings.
     Findings = 6,
 }
+
+/// How many earlier calls of plugins tell how they behave.
+const CALLS: usize = 500;
 
 /// Where the configuration is looked for when none is named.
 const CONFIG: &str = "/etc/changebus/changebus.toml";
@@ -89,11 +97,17 @@ pub fn log(config: &Config) -> anyhow::Result<Store> {
     Ok(Store::open_read_only(&path)?)
 }
 
+/// The plugins as they stand in the configured directories, and the kept ones, for a process that changes nothing.
+pub async fn plugins(config: &Config) -> anyhow::Result<Plugins> {
+    let setup = plugin_setup(config);
+    Ok(tokio::task::spawn_blocking(move || Plugins::open(setup)).await??)
+}
+
 /// Everything a run needs.
-async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
+async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<Arc<House>> {
     let state = config.host.state.clone();
     let workspaces = state.join("workspaces");
-    let plugins = plugins(&config).await?;
+    let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await??;
     let key = config.claude.api_key.read().ok();
     let secrets = key
         .iter()
@@ -116,13 +130,6 @@ async fn house(config: Config, store: Store) -> anyhow::Result<Arc<House>> {
     }))
 }
 
-/// The plugins of the configured directories.
-pub async fn plugins(config: &Config) -> anyhow::Result<Plugins> {
-    let (cache, dirs) = (config.host.state.join("cache"), plugin_dirs(config));
-    let load = move || Plugins::load(&dirs, &cache, Limits::default());
-    Ok(tokio::task::spawn_blocking(load).await??)
-}
-
 /// The house for a process that works: takes the state directory's lock and clears what a crash left
 /// behind. Processes first: a test that still writes would keep its workspace from being removed.
 pub async fn working_house(config: Config) -> anyhow::Result<Arc<House>> {
@@ -138,10 +145,106 @@ pub async fn working_house(config: Config) -> anyhow::Result<Arc<House>> {
     if left > 0 {
         tracing::info!(left, "removed workspaces a crash had left");
     }
-    house(config, store).await
+    let mut setup = plugin_setup(&config);
+    setup.records = true;
+    setup.held = held(&store);
+    let calls = store.plugin_calls(CALLS).await?;
+    let clears = wasm::clears(&config.host.state);
+    setup.conduct = Arc::new(Kept::fold(&config.plugins.quarantine, clears, &calls));
+    furnish(config, store, setup).await
 }
 
-/// The configured directories, then those beside the program, where a build puts the bundled plugins.
+/// What plugins are loaded from and under, for a process that changes nothing.
+pub fn plugin_setup(config: &Config) -> Setup {
+    let state = config.host.state.clone();
+    let plugins = &config.plugins;
+    Setup {
+        grants: Grants {
+            allow: plugins.allow.clone(),
+            allow_for: plugins.allow_for.clone(),
+        },
+        lock: plugins.lock.clone(),
+        in_use: plugin_configs(config),
+        state: Some(state.clone()),
+        ..Setup::new(plugin_dirs(config), state.join("cache"), limits(config))
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    let limits = &config.plugins.limits;
+    let mib = |count: u32| usize::try_from(count).unwrap_or(usize::MAX) << 20;
+    Limits {
+        memory_bytes: mib(limits.memory_mib),
+        strategy_cpu: Duration::from_secs(limits.strategy_cpu_seconds.into()),
+        judge_cpu: Duration::from_secs(limits.judge_cpu_seconds.into()),
+        judge_wall: Duration::from_secs(limits.judge_seconds.into()),
+        host_calls: limits.host_calls,
+        boundary_bytes: mib(limits.boundary_mib),
+        log_lines: limits.log_lines,
+        ..Limits::default()
+    }
+}
+
+/// Every configuration that is handed to a plugin, and where it stands.
+fn plugin_configs(config: &Config) -> Vec<InUse> {
+    let mut found = Vec::new();
+    for (name, project) in &config.projects {
+        let mut add = |place: String, kind, plugin: &str, config: &serde_json::Value| {
+            found.push(InUse {
+                place: format!("projects.{name}.{place}"),
+                kind,
+                plugin: plugin.to_owned(),
+                config: config.clone(),
+            });
+        };
+        for variant in &project.variants {
+            let place = format!("variants.{}", variant.name);
+            add(
+                place,
+                PluginKind::Strategy,
+                &variant.strategy,
+                &variant.config,
+            );
+        }
+        let policy = &project.policy;
+        let place = "policy.scorer_config".to_owned();
+        add(
+            place,
+            PluginKind::Scorer,
+            &policy.scorer,
+            &policy.scorer_config,
+        );
+        let place = "policy.escalation_config".to_owned();
+        let (plugin, config) = (&policy.escalation, &policy.escalation_config);
+        add(place, PluginKind::Escalation, plugin, config);
+    }
+    found
+}
+
+/// What open runs are pinned to. Asked from threads that may block.
+fn held(store: &Store) -> Held {
+    let (store, runtime) = (store.clone(), Handle::current());
+    Arc::new(move || {
+        let open = runtime.block_on(store.open_tournaments()).ok()?;
+        let openings = open.into_iter().filter_map(|event| match event.fact {
+            Fact::TournamentOpened { opening } => Some(opening),
+            _ => None,
+        });
+        Some(
+            openings
+                .flat_map(pinned)
+                .map(|plugin| plugin.digest)
+                .collect::<BTreeSet<_>>(),
+        )
+    })
+}
+
+fn pinned(opening: Opening) -> impl Iterator<Item = PluginRef> {
+    let strategies = opening.entries.into_iter().map(|entry| entry.strategy);
+    strategies.chain([opening.scorer, opening.escalation])
+}
+
+/// The configured directories, there or not yet, then those beside the program, where a build puts the bundled plugins.
 pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
     let beside = std::env::current_exe()
         .ok()
@@ -149,14 +252,7 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
     let around = beside
         .iter()
         .flat_map(|dir| [dir.join("plugins"), dir.join("../plugins")]);
-    config
-        .host
-        .plugins
-        .iter()
-        .cloned()
-        .chain(around)
-        .filter(|dir| dir.is_dir())
-        .collect()
+    config.host.plugins.iter().cloned().chain(around).collect()
 }
 
 /// Values of environment variables whose names say that they are secret, of this process and of the tests: test

@@ -4,10 +4,12 @@
 //! Change here: when there is something new to configure. Add it to `changebus.example.toml` too; a test
 //! holds that file and these defaults against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+use crate::outside::wasm::Capability;
 
 /// The whole configuration. Every table refuses keys it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -17,6 +19,7 @@ pub struct Config {
     pub bus: Bus,
     pub watch: Watch,
     pub claude: Claude,
+    pub plugins: Plugins,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -99,6 +102,49 @@ pub enum Secret {
     /// A systemd credential, read from `$CREDENTIALS_DIRECTORY`.
     Credential(String),
     File(PathBuf),
+}
+
+/// What plugins may do on this host, and how much of it. Where they lie is `host.plugins`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plugins {
+    /// What any plugin may use, if its manifest asks for it.
+    pub allow: BTreeSet<Capability>,
+    /// Less than that, for single plugins by name.
+    pub allow_for: BTreeMap<String, BTreeSet<Capability>>,
+    /// A file of digests; where it is set, nothing else is loaded.
+    pub lock: Option<PathBuf>,
+    pub limits: PluginLimits,
+    pub quarantine: Quarantine,
+}
+
+/// Limits of one call of a plugin.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PluginLimits {
+    /// All memories of a plugin together.
+    pub memory_mib: u32,
+    /// Time a strategy may compute; waiting for the model or for tests does not count.
+    pub strategy_cpu_seconds: u32,
+    /// The same for a scorer or an escalation plugin, and its time from start to answer.
+    pub judge_cpu_seconds: u32,
+    pub judge_seconds: u32,
+    pub host_calls: u64,
+    /// Everything between plugin and host, both ways.
+    pub boundary_mib: u32,
+    pub log_lines: u64,
+}
+
+/// When a plugin that keeps failing is left out.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quarantine {
+    /// Faults in a row that bench it.
+    pub strikes: u32,
+    /// The first bench; each further one is twice as long.
+    pub bench_seconds: u64,
+    /// Benches after which the next one is for good.
+    pub benches: u32,
 }
 
 /// One watched repository and branch.
@@ -275,6 +321,42 @@ impl Default for Claude {
     }
 }
 
+impl Default for Plugins {
+    fn default() -> Self {
+        Plugins {
+            allow: Capability::ALL.into(),
+            allow_for: BTreeMap::new(),
+            lock: None,
+            limits: PluginLimits::default(),
+            quarantine: Quarantine::default(),
+        }
+    }
+}
+
+impl Default for PluginLimits {
+    fn default() -> Self {
+        PluginLimits {
+            memory_mib: 256,
+            strategy_cpu_seconds: 60,
+            judge_cpu_seconds: 5,
+            judge_seconds: 10,
+            host_calls: 200_000,
+            boundary_mib: 64,
+            log_lines: 1_000,
+        }
+    }
+}
+
+impl Default for Quarantine {
+    fn default() -> Self {
+        Quarantine {
+            strikes: 2,
+            bench_seconds: 60,
+            benches: 3,
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Policy {
@@ -359,12 +441,62 @@ impl Config {
                 "interval_seconds and at_once must be at least 1",
             ));
         }
+        self.plugins.validate(&invalid)?;
         for (name, project) in &self.projects {
             if !is_project_name(name) {
                 let hint = "use lower-case letters, digits and dashes: the name stands in subjects, paths and branches";
                 return Err(invalid(format!("projects.{name}"), name.clone(), hint));
             }
             project.validate(name, &invalid)?;
+        }
+        Ok(())
+    }
+}
+
+impl Plugins {
+    fn validate(
+        &self,
+        invalid: &impl Fn(String, String, &str) -> ConfigError,
+    ) -> Result<(), ConfigError> {
+        for (name, some) in &self.allow_for {
+            if let Some(more) = some.difference(&self.allow).next() {
+                return Err(invalid(
+                    format!("plugins.allow_for.{name}"),
+                    more.to_string(),
+                    "a plugin cannot be allowed more than plugins.allow; add it there, or leave it out here",
+                ));
+            }
+        }
+        let limits = &self.limits;
+        let counts = [
+            ("limits.memory_mib", u64::from(limits.memory_mib)),
+            (
+                "limits.strategy_cpu_seconds",
+                u64::from(limits.strategy_cpu_seconds),
+            ),
+            (
+                "limits.judge_cpu_seconds",
+                u64::from(limits.judge_cpu_seconds),
+            ),
+            ("limits.judge_seconds", u64::from(limits.judge_seconds)),
+            ("limits.host_calls", limits.host_calls),
+            ("limits.boundary_mib", u64::from(limits.boundary_mib)),
+            ("quarantine.strikes", u64::from(self.quarantine.strikes)),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(invalid(
+                format!("plugins.{key}"),
+                "0".into(),
+                "must be at least 1",
+            ));
+        }
+        // A memory of wasm cannot be larger.
+        if limits.memory_mib > 4096 {
+            return Err(invalid(
+                "plugins.limits.memory_mib".into(),
+                limits.memory_mib.to_string(),
+                "must be at most 4096",
+            ));
         }
         Ok(())
     }

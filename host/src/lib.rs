@@ -6,6 +6,7 @@
 //! See ARCHITECTURE.md.
 
 pub mod commands;
+pub mod conduct;
 pub mod config;
 pub mod event;
 pub mod failpoint;

@@ -2,7 +2,7 @@
 //!
 //! Touches: nothing.
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`triage`], [`entry`],
-//! [`budget`], [`paths`] and [`tamper`], [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
+//! [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
 //! folds a run's facts and says what is next; [`redact`] guards what leaves.
 
 pub mod budget;
@@ -13,6 +13,7 @@ pub mod entry;
 pub mod gates;
 pub mod message;
 pub mod paths;
+pub mod quarantine;
 pub mod rank;
 pub mod redact;
 pub mod run;

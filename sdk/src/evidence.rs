@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use names::{DEFINING, defined_in, identifiers};
 
+use crate::edits::one_by_one;
 use crate::frames::{Place, Resolver, places};
 use crate::shares::{clip, clip_end, fair_shares};
 use crate::untrusted::{Fence, one_line, visible};
@@ -179,16 +180,16 @@ impl Scene {
             .map(|id| test(failure, tree, &mut resolver, id))
             .collect();
         let (changed, more_changed) = changed_paths(failure);
-        let diffs: BTreeMap<String, String> = changed
+        let shown = changed
             .iter()
-            .map(|(path, _)| (path.clone(), visible(&failure.diff(Some(path), 3, DIFF))))
-            .collect();
+            .map(|(path, _)| (path.clone(), visible(&failure.diff(Some(path), 3, DIFF))));
+        let diffs: BTreeMap<String, String> = one_by_one(shown);
         let editable = |path: &String| changed.iter().any(|(p, why)| p == path && why.is_none());
-        let touched_names = diffs
+        let touched = diffs
             .iter()
             .filter(|(path, _)| editable(path))
-            .flat_map(|(_, diff)| defined_in(diff))
-            .collect();
+            .flat_map(|(_, diff)| defined_in(diff));
+        let touched_names = one_by_one(touched);
         let mut scene = Scene {
             fence: Fence::new(&failure.head()),
             named: named(failure, &mut resolver, &tests),
@@ -385,10 +386,8 @@ impl Scene {
             add(&source_lines(tree, &place.path, place.line, 1));
         }
         names.truncate(SYMBOLS);
-        let names: BTreeSet<String> = names
-            .into_iter()
-            .chain(self.touched_names.iter().take(SYMBOLS).cloned())
-            .collect();
+        let touched = self.touched_names.iter().take(SYMBOLS).cloned();
+        let names: BTreeSet<String> = one_by_one(names.into_iter().chain(touched));
         let is_test = |hit: &Hit| {
             self.tests
                 .iter()

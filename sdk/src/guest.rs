@@ -12,6 +12,7 @@ use crate::bindings::strategy::changebus::host::{
 pub use crate::bindings::strategy::changebus::strategy::failure::Context;
 use crate::bindings::strategy::changebus::types::errors;
 use crate::bindings::strategy::exports::changebus::strategy::fix;
+use crate::edits::one_by_one;
 use crate::{
     Action, Commit, Completion, Contender, Decision, Edit, Escalation, Failure, Fault, FaultKind,
     Hit, Host, Level, Outcome, Patch, Prompt, Report, Role, Scored, Scorer, SearchOpts, Services,
@@ -156,7 +157,7 @@ fn completion(answer: &llm::Completion) -> Completion {
         text: answer.text(),
         stop_reason: answer.stop_reason(),
         model: answer.model(),
-        usage: usage.collect(),
+        usage: one_by_one(usage),
     }
 }
 
@@ -164,13 +165,11 @@ fn report(found: &probe::Report) -> Report {
     let still_failing = all(|offset, limit| found.still_failing(offset, limit));
     let broken = all(|offset, limit| found.broken(offset, limit));
     let told = still_failing.iter().chain(&broken).take(TOLD);
-    let messages = told
-        .filter_map(|id| Some((id.clone(), found.message(id)?)))
-        .collect();
+    let messages = told.filter_map(|id| Some((id.clone(), found.message(id)?)));
     let whole = |name: &str| found.metric(name).map(|n| n as u64);
     Report {
         fixed: found.fixed(),
-        messages,
+        messages: one_by_one(messages),
         output: found.output(OUTPUT),
         passed: whole("tests.passed"),
         failed: whole("tests.failed"),

@@ -39,6 +39,7 @@ extern crate self as changebus_sdk;
 
 #[doc(hidden)]
 pub mod bindings;
+pub mod budget;
 pub mod config;
 pub mod diff;
 pub mod evidence;

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, parse};
+use crate::budget::Purse;
+use crate::edits::{Block, BlockMiss, Kind, Miss, Parsed, apply, in_style_of, one_by_one, parse};
 use crate::evidence::{Evidence, gather};
 use crate::shares::clip;
 use crate::untrusted::{Fence, one_line, visible};
@@ -74,7 +75,7 @@ pub fn repair(
             lens,
             &settings,
             &evidence,
-            host.remaining("llm.output-tokens"),
+            Purse::of(host).output_tokens_up_to(settings.max_output_tokens),
         ),
         fence: Fence::new(&failure.head()),
         calls: 0,
@@ -87,22 +88,35 @@ pub fn repair(
     Ok(outcome)
 }
 
-fn opening(
-    lens: &Lens,
-    settings: &Settings,
-    evidence: &Evidence,
-    tokens_left: Option<u64>,
-) -> Prompt {
-    let most = tokens_left.map_or(settings.max_output_tokens, |left| {
-        settings
-            .max_output_tokens
-            .min(u32::try_from(left).unwrap_or(u32::MAX))
-    });
-    let mut prompt = Prompt::new(most).shared(RULES).shared(format!(
+/// The two system blocks that all model strategies share, so that the provider caches them: the rules of a repair
+/// with the form of an answer that [`edits::parse`](crate::edits::parse) reads, and the evidence. For a strategy
+/// that leads a talk of its own; its task comes after them, as a message.
+///
+/// ```
+/// use changebus_sdk::repair::briefed;
+/// use changebus_sdk::testing::Bench;
+/// use changebus_sdk::{Host, Patch, Prompt, edits, evidence};
+///
+/// let bench = Bench::new()
+///     .head("a.py", "x = 1\n")
+///     .answer("One too few.\n\na.py\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE\n");
+/// let evidence = evidence::gather(&bench, bench.tree(), &bench, 16 << 10);
+/// let prompt = briefed(Prompt::new(8000), &evidence).user("Name the cause, then mend it.");
+/// let answer = edits::parse(&bench.complete(&prompt).unwrap().text);
+/// let patch: Patch = answer.blocks.into_iter().collect();
+/// assert_eq!(bench.patched(&patch).unwrap()["a.py"], "x = 2\n");
+/// assert_eq!(answer.prose, "One too few.");
+/// ```
+pub fn briefed(prompt: Prompt, evidence: &Evidence) -> Prompt {
+    prompt.shared(RULES).shared(format!(
         "{}\n\n{}",
         EVIDENCE_INTRO.replace("{mark}", &evidence.mark),
         evidence.text
-    ));
+    ))
+}
+
+fn opening(lens: &Lens, settings: &Settings, evidence: &Evidence, most: u32) -> Prompt {
+    let mut prompt = briefed(Prompt::new(most), evidence);
     if let Some(model) = &settings.model {
         prompt = prompt.option("model", model.as_str());
     }
@@ -275,7 +289,7 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
 
     /// Edits that were dropped explain best why nothing is left.
     fn and_why(&self, unusable: String, dropped: &[String]) -> String {
-        let paths: BTreeSet<&String> = dropped.iter().collect();
+        let paths: BTreeSet<&String> = one_by_one(dropped);
         let Some(path) = paths.first() else {
             return unusable;
         };
@@ -382,7 +396,7 @@ impl<F: Failure, T: Tree, H: Host> Talk<'_, F, T, H> {
         if !wanted {
             return Probe::NotRun("switched off".to_owned());
         }
-        if self.host.remaining("probe.runs") == Some(0) {
+        if !Purse::of(self.host).probes_at_least(1) {
             return Probe::NotRun("no probes left".to_owned());
         }
         match self.host.probe(&draft.blocks.iter().cloned().collect()) {

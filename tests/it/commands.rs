@@ -3,7 +3,6 @@
 //! Touches: files, processes, git, http, sqlite.
 //! Change here: when a command, a flag or an exit code comes or goes (with `docs/commands.md`).
 
-use std::path::PathBuf;
 use std::process::Output;
 
 use changebus::event::Event;

@@ -687,7 +687,7 @@ fn a_file_that_is_no_plugin_is_named_with_what_to_do_and_keeps_no_other_from_loa
         let path = dir.path().join(format!("{name}.wasm"));
         let problem = plugins
             .problems()
-            .iter()
+            .into_iter()
             .find(|problem| problem.path == path)
             .expect(name);
         assert!(problem.why.contains(why), "{name}: {}", problem.why);

@@ -196,6 +196,71 @@ async fn the_same_answer_twice_is_tried_once() {
     assert_eq!(tried, 1);
 }
 
+/// Mends the test and forgets what a total is.
+const CARELESS: &str = "\
+Discounts and totals both changed.
+
+shop.py
+<<<<<<< SEARCH
+    return price + off
+=======
+    return price - off
+>>>>>>> REPLACE
+
+shop.py
+<<<<<<< SEARCH
+    return sum(prices)
+=======
+    return 0
+>>>>>>> REPLACE
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scorer_that_ranks_puts_first_what_two_strategies_agree_on_and_last_what_loses_a_test() {
+    // As small as the other fix, and named before it: only agreement speaks against it.
+    let alone = shop::HONEST.replace("price - off", "price + -off");
+    let script = Script::from_fn(move |request| {
+        let asks_for_smallest = request.body.to_string().contains("the smallest change");
+        let effort = request.body["output_config"]["effort"].as_str();
+        Reply::text(match (asks_for_smallest, effort) {
+            (true, Some("low")) => CARELESS.to_owned(),
+            (true, _) => alone.clone(),
+            (false, _) => shop::HONEST.to_owned(),
+        })
+    });
+    let mut world = broken_shop(script).await;
+    world.policy(&format!("{LENIENT}\nscorer = \"lexicographic\""));
+    world.variants(&[
+        (
+            "careless",
+            "minimal-fix",
+            "{ effort = \"low\", probe = false }",
+        ),
+        (
+            "alone",
+            "minimal-fix",
+            "{ effort = \"high\", probe = false }",
+        ),
+        ("one", "robust-refactor", "{ probe = false }"),
+        ("two", "revert-culprit", "{}"),
+    ]);
+    let (story, code) = world.fix(&[]);
+    assert_merged_by(&world, &story, code, "one");
+    let marks = |name| variant(&story, name)["marks"].clone();
+    let place = |name| variant(&story, name)["score"].as_f64().expect("a score");
+    assert_eq!((place("one"), place("two")), (100.0, 100.0));
+    assert!((80.0..100.0).contains(&place("alone")), "{story:#}");
+    assert_eq!(place("careless"), 0.0);
+    assert_eq!(
+        marks("one")["3-agreement"],
+        3.0,
+        "two is the same change, alone the same file"
+    );
+    assert_eq!(marks("alone")["3-agreement"], 2.0);
+    assert_eq!(marks("careless")["1-regressed"], 1.0);
+    assert_fate(&story, "two", "duplicate", "");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_search_text_that_misses_is_asked_for_once_more() {
     let missed = shop::HONEST.replace("return price + off", "return cost + rebate");

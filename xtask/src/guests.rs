@@ -10,11 +10,12 @@ use anyhow::Context;
 use crate::{cargo, prerequisites, run};
 
 /// Package and the name its component is known by.
-const BUNDLED: [(&str, &str); 5] = [
+const BUNDLED: [(&str, &str); 6] = [
     ("minimal-fix", "minimal-fix"),
     ("robust-refactor", "robust-refactor"),
     ("revert-culprit", "revert-culprit"),
     ("scorer-weighted", "weighted"),
+    ("scorer-lexicographic", "lexicographic"),
     ("escalation-default", "default"),
 ];
 const FOR_TESTS: [&str; 4] = [

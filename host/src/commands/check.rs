@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{ExitCode, database, plugin_dirs};
+use super::{ExitCode, database, plugin_dirs, plugin_setup};
 use crate::config::{Config, Project};
 use crate::outside::git::{self, RemoteTip};
-use crate::outside::wasm::{Limits, PluginKind, Plugins};
+use crate::outside::wasm::{PluginInfo, PluginKind, Plugins, listed};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -39,10 +39,8 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         git_version().await,
         api_key(&config),
     ];
-    let (dirs, cache) = (plugin_dirs(&config), config.host.state.join("cache"));
-    let plugins =
-        tokio::task::spawn_blocking(move || Plugins::load(&dirs, &cache, Limits::default()))
-            .await?;
+    let setup = plugin_setup(&config);
+    let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await?;
     match plugins {
         Ok(plugins) => findings.extend(plugin_findings(&config, &plugins)),
         Err(error) => findings.push(bad(
@@ -145,7 +143,7 @@ fn plugin_findings(config: &Config, plugins: &Plugins) -> Vec<Finding> {
     let loaded = plugins
         .list()
         .iter()
-        .map(|p| p.name.clone())
+        .map(with_what_is_withheld)
         .collect::<Vec<_>>()
         .join(", ");
     let mut findings = vec![if loaded.is_empty() {
@@ -166,13 +164,22 @@ fn plugin_findings(config: &Config, plugins: &Plugins) -> Vec<Finding> {
         findings.push(bad(
             &problem.path.display().to_string(),
             &problem.why,
-            "replace or remove the file",
+            "it is not loaded; replace or remove the file",
         ));
     }
     for (name, project) in &config.projects {
         findings.extend(missing(name, project, plugins));
     }
     findings
+}
+
+/// `third-party (without llm: not allowed)`.
+fn with_what_is_withheld(plugin: &PluginInfo) -> String {
+    if plugin.withheld.is_empty() {
+        return plugin.name.clone();
+    }
+    let withheld = listed(&plugin.withheld);
+    format!("{} (without {withheld}: not allowed)", plugin.name)
 }
 
 fn missing<'a>(

@@ -21,9 +21,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         anyhow::bail!("no [projects.NAME] in the configuration: there is nothing to watch");
     }
     let house = working_house(config).await?;
-    for problem in house.plugins.problems() {
-        tracing::warn!(path = %problem.path.display(), "plugin not loaded: {}", problem.why);
-    }
+    house.plugins.watch()?;
     // Before the first test is started: from then on, being asked to stop includes ending it.
     let mut terminate = signal(SignalKind::terminate())?;
     let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));

@@ -3,6 +3,7 @@
 //! Touches: nothing.
 //! Change here: when a call uses up something that is not counted yet.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{PluginFailureKind, PluginRef};
@@ -55,6 +56,22 @@ pub enum Ended {
 pub enum FaultOf {
     Plugin,
     Host,
+}
+
+/// Whether a plugin's file may be called, from what its calls did before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Health {
+    /// Faults in a row so far.
+    Well { strikes: u32 },
+    /// Tried again when the time is over.
+    Benched {
+        since: Timestamp,
+        until: Timestamp,
+        why: String,
+    },
+    /// Until an operator clears it, or the file is another.
+    Quarantined { since: Timestamp, why: String },
 }
 
 /// Everything one call used up.

@@ -351,6 +351,8 @@ pub enum PluginFailureKind {
     Flooded,
     /// An answer that makes no sense: NaN, an unknown contender.
     Nonsense,
+    /// Not called, because of what it did before.
+    Benched,
 }
 
 /// One validation of one tree.

@@ -329,6 +329,16 @@ impl Store {
         self.read(move |c| readers::model_events(c, &run, at)).await
     }
 
+    /// The newest calls of plugins on this host, at most `limit`, oldest first.
+    pub async fn plugin_calls(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.read(move |c| readers::plugin_calls(c, limit)).await
+    }
+
+    /// The openings of all tournaments whose run goes on.
+    pub async fn open_tournaments(&self) -> Result<Vec<Event>, StoreError> {
+        self.read(readers::open_tournaments).await
+    }
+
     /// What became of earlier work on this project: `strategy/<name>/` `tried` (tournaments entered),
     /// `proposed`, `refused`, `won`, `merged`; and `project/<name>/` `runs` and one for each status a run
     /// ended with, such as `fixed` or `red-before`. What never happened is 0 or absent.

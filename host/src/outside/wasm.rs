@@ -1,6 +1,6 @@
 //! Plugins: finding them, and calling them so that no guest can harm or hold up the host.
 //!
-//! Touches: wasm.
+//! Touches: wasm, clock.
 //! Change here: when there is a new kind of plugin, or callers need to know more about one.
 //!
 //! Every call gets a guest of its own, thrown away afterwards: no call can leave anything behind for the next,
@@ -8,40 +8,70 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use crate::event::{Advice, PluginFailure, PluginFailureKind, PluginRef, Score};
-use call::{Booth, Job, OfEscalation, OfScorer, OfStrategy, World};
-use imports::Desk;
+use activate::Workshop;
+use bindings::escalation::EscalationPre;
+use bindings::scorer::ScorerPre;
+use bindings::strategy::StrategyPre;
+use call::{Booth, Job};
+use health::Unwatched;
+use imports::{Desk, State};
 use journal::Tape;
-use load::{Loaded, Loader, Shelf};
+use keep::{Keep, RETIRED};
+use lock::Lock;
+use shelf::{Loaded, Shelf};
 use threads::GuestThreads;
+use unfit::Unfit;
+use watch::Watcher;
+use world::{Guest, Linkers, OfEscalation, OfScorer, OfStrategy, World};
 
 mod account;
+mod activate;
 mod bindings;
 mod call;
 mod capability;
 mod convert;
 mod engine;
+mod file;
+mod health;
 mod imports;
 mod journal;
+mod keep;
 mod limits;
-mod load;
+mod lock;
 mod log;
+mod manifest;
+mod peek;
+mod schema;
+mod shelf;
+mod smoke;
 mod task;
 mod threads;
+mod unfit;
 mod wasi;
+mod watch;
+mod world;
 
+pub use activate::{Grants, InUse};
 pub use call::{Called, Replayed};
-pub use capability::Capability;
+pub use capability::{Capability, listed};
+pub use health::{Conduct, clear, clears};
 pub use journal::{Divergence, Journal, JournalError};
 pub use limits::Limits;
+pub use lock::lock_text;
+pub use manifest::Manifest;
+pub use shelf::{ActivePlugin, Lineup, LoadProblem, PluginInfo, View};
 pub use task::{
     Contender, FailureFacts, Field, LogLevel, ReadChange, Services, StrategyAnswer, StrategyTask,
 };
+pub use unfit::Step;
 
 /// Judges never wait behind strategies. Calls that wait for their turn do not use up their time.
 const JUDGES_AT_ONCE: usize = 8;
@@ -81,6 +111,14 @@ pub enum PluginKind {
     Escalation,
 }
 
+impl PluginKind {
+    pub const ALL: [PluginKind; 3] = [
+        PluginKind::Strategy,
+        PluginKind::Scorer,
+        PluginKind::Escalation,
+    ];
+}
+
 impl std::fmt::Display for PluginKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
@@ -91,89 +129,190 @@ impl std::fmt::Display for PluginKind {
     }
 }
 
-/// A plugin that is loaded.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct PluginInfo {
-    /// The file's name without `.wasm`.
-    pub name: String,
-    pub kind: PluginKind,
-    /// SHA-256 of the file, hex.
-    pub digest: String,
-    pub path: PathBuf,
-    /// Bytes of the file.
-    pub size: u64,
-    /// Interfaces it asks of the host, such as `changebus:host/llm@0.1.0`; what it does not use is not here.
-    pub imports: Vec<String>,
+/// Which digests must be kept because an open run is pinned to them; none where that cannot be told.
+pub type Held = Arc<dyn Fn() -> Option<BTreeSet<String>> + Send + Sync>;
+
+/// What the plugins of a host are loaded from and under.
+#[derive(Clone)]
+pub struct Setup {
+    /// Searched in this order; the first file of a name wins. One that does not exist is empty, and may come later.
+    pub dirs: Vec<PathBuf>,
+    /// Compiled code is kept here; created where missing.
+    pub cache: PathBuf,
+    pub limits: Limits,
+    pub grants: Grants,
+    /// The lock file; where it is set, nothing runs that is not in it.
+    pub lock: Option<PathBuf>,
+    /// Configurations that a plugin has to take before it is loaded.
+    pub in_use: Vec<InUse>,
+    /// The state directory, for the bytes that runs are pinned to; none where no run lasts.
+    pub state: Option<PathBuf>,
+    /// Whether this process writes there, as only the one that holds the state directory may.
+    pub records: bool,
+    pub held: Held,
+    pub conduct: Arc<dyn Conduct>,
 }
 
-/// A file that is not loaded, or a directory that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct LoadProblem {
-    pub path: PathBuf,
-    /// A lowercase fragment that reads on from the path, with what to do about it.
-    pub why: String,
+impl Setup {
+    /// Everything allowed, nothing kept.
+    pub fn new(dirs: Vec<PathBuf>, cache: PathBuf, limits: Limits) -> Setup {
+        Setup {
+            dirs,
+            cache,
+            limits,
+            grants: Grants::default(),
+            lock: None,
+            in_use: Vec::new(),
+            state: None,
+            records: false,
+            held: Arc::new(|| Some(BTreeSet::new())),
+            conduct: Arc::new(Unwatched),
+        }
+    }
 }
 
-/// All loaded plugins; cheap to clone. Holds the threads they run on.
+/// All plugins of a host; cheap to clone. Holds the threads they run on.
 #[derive(Clone)]
 pub struct Plugins(Arc<House>);
 
 struct House {
-    engine: wasmtime::Engine,
-    limits: Arc<Limits>,
+    workshop: Workshop,
     threads: GuestThreads,
-    shelf: Shelf,
+    shelf: ArcSwap<Shelf>,
+    /// Loaded for runs that are pinned to what is not on the shelf any more, by name and digest.
+    revived: Mutex<BTreeMap<(String, String), Weak<Loaded>>>,
+    keep: Option<Keep>,
+    records: bool,
+    held: Held,
+    conduct: Arc<dyn Conduct>,
+    lock: Option<PathBuf>,
+    /// Until something watches.
+    watcher: Mutex<Option<Watcher>>,
     strategies: Semaphore,
     judges: Semaphore,
 }
 
 impl Plugins {
-    /// Loads every `*.wasm` of the directories; the first file of a name wins, and a directory that does not
-    /// exist is empty. Blocks while it compiles what `cache` does not hold yet (created where missing).
+    /// Loads every `*.wasm` of the directories, with everything allowed and nothing kept.
+    ///
+    /// # Errors
+    /// As [`Plugins::open`].
+    pub fn load(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Result<Plugins, WasmError> {
+        Plugins::open(Setup::new(dirs.to_owned(), cache.to_owned(), limits))
+    }
+
+    /// Loads every `*.wasm` of the directories. Blocks while it compiles what the cache does not hold yet.
     ///
     /// # Errors
     /// Only what keeps all plugins from running; see [`Plugins::problems`] for the rest.
-    pub fn load(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Result<Plugins, WasmError> {
-        let engine = engine::start(cache, &limits, limits.strategies_at_once + JUDGES_AT_ONCE)?;
+    pub fn open(setup: Setup) -> Result<Plugins, WasmError> {
+        let refused = |error: wasmtime::Error| WasmError::Engine(error.into());
+        let limits = Arc::new(setup.limits);
+        let strategies_at_once = limits.strategies_at_once;
+        // Room for those that are being tried beside all that run.
+        let guests = limits.strategies_at_once + JUDGES_AT_ONCE + watch::AT_ONCE;
+        let engine = engine::start(&setup.cache, &limits, guests)?;
         let threads = GuestThreads::start(limits.threads.max(1)).map_err(WasmError::Threads)?;
         limits::tick(&engine, threads.underway()).map_err(WasmError::Threads)?;
-        let loader = Loader::new(&engine, &limits, &threads)
-            .map_err(|error| WasmError::Engine(error.into()))?;
-        // Loading waits for guests to start, which a thread of an async runtime may not.
-        let shelf = std::thread::scope(|scope| scope.spawn(|| loader.load(dirs)).join());
-        let shelf = shelf.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        drop(loader);
-        let (strategies, judges) = (
-            Semaphore::new(limits.strategies_at_once),
-            Semaphore::new(JUDGES_AT_ONCE),
-        );
-        Ok(Plugins(Arc::new(House {
-            engine,
-            limits: Arc::new(limits),
+        let mut watcher = Watcher::new(setup.dirs, setup.lock.clone());
+        let house = Arc::new(House {
+            workshop: Workshop {
+                linkers: Linkers::new(&engine).map_err(refused)?,
+                engine,
+                limits,
+                grants: setup.grants,
+                in_use: setup.in_use,
+            },
             threads,
-            shelf,
-            strategies,
-            judges,
-        })))
+            shelf: ArcSwap::default(),
+            revived: Mutex::default(),
+            keep: setup.state.as_deref().map(Keep::new),
+            records: setup.records,
+            held: setup.held,
+            conduct: setup.conduct,
+            lock: setup.lock,
+            watcher: Mutex::new(None),
+            strategies: Semaphore::new(strategies_at_once),
+            judges: Semaphore::new(JUDGES_AT_ONCE),
+        });
+        // Loading waits for guests to start, which a thread of an async runtime may not.
+        let loaded = std::thread::scope(|scope| scope.spawn(|| watcher.load(&house)).join());
+        loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        *lock_of(&house.watcher) = Some(watcher);
+        Ok(Plugins(house))
+    }
+
+    /// From now on, until the last clone is dropped, files that come, change or go take effect within about a
+    /// second. Runs keep what they are pinned to. Watching twice is watching once.
+    ///
+    /// # Errors
+    /// Where there is no thread for it.
+    pub fn watch(&self) -> Result<(), WasmError> {
+        let Some(watcher) = lock_of(&self.0.watcher).take() else {
+            return Ok(());
+        };
+        let house = Arc::downgrade(&self.0);
+        std::thread::Builder::new()
+            .name("plugin-watch".to_owned())
+            .spawn(move || watcher.keep_looking(house))
+            .map(drop)
+            .map_err(WasmError::Threads)
     }
 
     /// By kind, then by name.
     pub fn list(&self) -> Vec<PluginInfo> {
-        self.0.shelf.infos().cloned().collect()
+        let shelf = self.0.shelf.load();
+        shelf.all().map(|loaded| loaded.info.clone()).collect()
     }
 
     /// What was found and could not be loaded.
-    pub fn problems(&self) -> &[LoadProblem] {
-        &self.0.shelf.problems
+    pub fn problems(&self) -> Vec<LoadProblem> {
+        self.0.shelf.load().problems.values().cloned().collect()
+    }
+
+    /// Everything there is to show.
+    pub fn view(&self) -> View {
+        self.0.view(Timestamp::now())
+    }
+
+    /// The plugins of this moment, for picking several that belong together.
+    pub fn lineup(&self) -> Lineup {
+        Lineup(self.0.shelf.load_full())
     }
 
     /// Pins a plugin to the bytes that are loaded; the digest is empty where there is none of that name.
     pub fn reference(&self, kind: PluginKind, name: &str) -> PluginRef {
-        let info = self.0.shelf.info(kind, name);
-        PluginRef {
-            name: name.to_owned(),
-            digest: info.map(|info| info.digest.clone()).unwrap_or_default(),
-        }
+        self.lineup().reference(kind, name)
+    }
+
+    /// Takes a file through the whole activation, and leaves everything as it is. Blocks.
+    ///
+    /// # Errors
+    /// The step at which it is refused, and why.
+    pub fn examine(&self, path: &Path) -> Result<PluginInfo, LoadProblem> {
+        let house = &self.0;
+        let lock = Lock::read(house.lock.as_deref());
+        let tried = std::thread::scope(|scope| {
+            let work = || house.workshop.activate(&house.threads, path, &lock);
+            scope.spawn(work).join()
+        });
+        let tried = tried.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        tried
+            .map(|activated| activated.loaded.info)
+            .map_err(|unfit| LoadProblem {
+                path: path.to_owned(),
+                step: unfit.step(),
+                why: unfit.to_string(),
+            })
+    }
+
+    /// Whether exactly these bytes can still be called: they are loaded, or kept.
+    pub fn has(&self, plugin: &PluginRef) -> bool {
+        let shelf = self.0.shelf.load();
+        let loaded = shelf.plugins.get(&plugin.name);
+        let keep = self.0.keep.as_ref();
+        loaded.is_some_and(|loaded| loaded.info.digest == plugin.digest)
+            || keep.is_some_and(|keep| keep.bytes(&plugin.digest).is_some())
     }
 
     /// Has a strategy work on a failure. Dropping the future stops it.
@@ -183,27 +322,24 @@ impl Plugins {
         task: StrategyTask,
     ) -> Called<StrategyAnswer> {
         let house = &self.0;
-        let pre = match house.pinned(PluginKind::Strategy, plugin, &house.shelf.strategies) {
-            Ok(loaded) => loaded.pre.clone(),
+        let (pre, granted) = match house.strategy(plugin).await {
+            Ok(found) => found,
             Err(missing) => return Called::never(missing),
         };
         let job = Job {
             wall: task.wall_limit,
-            cpu: house.limits.strategy_cpu,
+            cpu: house.workshop.limits.strategy_cpu,
             services: Some(Arc::clone(&task.services)),
-            granted: house.granted(),
+            granted,
             tape: Tape::record(PluginKind::Strategy, plugin),
             desk: Desk::Strategy {
                 task: Box::new(task),
                 home: Handle::current(),
             },
         };
-        let turns = &house.strategies;
-        house
-            .booth()
-            .call::<OfStrategy>(plugin, pre, turns, job)
-            .await
-            .0
+        let (booth, turns) = (house.booth(), &house.strategies);
+        let (called, _) = booth.call::<OfStrategy>(plugin, pre, turns, job).await;
+        house.note(plugin, called)
     }
 
     /// Has a scorer mark the field. A contender it leaves out is missing in the answer.
@@ -213,38 +349,34 @@ impl Plugins {
         field: Field,
     ) -> Called<BTreeMap<String, Score>> {
         let house = &self.0;
-        let pre = match house.pinned(PluginKind::Scorer, plugin, &house.shelf.scorers) {
-            Ok(loaded) => loaded.pre.clone(),
+        let (pre, granted) = match house.scorer(plugin).await {
+            Ok(found) => found,
             Err(missing) => return Called::never(missing),
         };
         let field = Arc::new(field);
-        let job = house.judging(PluginKind::Scorer, plugin, &field);
-        let called = house
-            .booth()
-            .call::<OfScorer>(plugin, pre, &house.judges, job)
-            .await;
+        let job = house.judging(PluginKind::Scorer, plugin, &field, granted);
+        let (booth, turns) = (house.booth(), &house.judges);
+        let (called, _) = booth.call::<OfScorer>(plugin, pre, turns, job).await;
         let check = |scored| convert::check_scores(scored, &field);
-        called.0.checked(plugin, check)
+        house.note(plugin, called.checked(plugin, check))
     }
 
     /// Asks an escalation plugin what should become of the field.
     pub async fn run_escalation(&self, plugin: &PluginRef, field: Field) -> Called<Advice> {
         let house = &self.0;
-        let pre = match house.pinned(PluginKind::Escalation, plugin, &house.shelf.escalations) {
-            Ok(loaded) => loaded.pre.clone(),
+        let (pre, granted) = match house.escalation(plugin).await {
+            Ok(found) => found,
             Err(missing) => return Called::never(missing),
         };
         let field = Arc::new(field);
-        let job = house.judging(PluginKind::Escalation, plugin, &field);
-        let called = house
-            .booth()
-            .call::<OfEscalation>(plugin, pre, &house.judges, job)
-            .await;
+        let job = house.judging(PluginKind::Escalation, plugin, &field, granted);
+        let (booth, turns) = (house.booth(), &house.judges);
+        let (called, _) = booth.call::<OfEscalation>(plugin, pre, turns, job).await;
         let check = |advice| convert::check_advice(advice, &field);
-        called.0.checked(plugin, check)
+        house.note(plugin, called.checked(plugin, check))
     }
 
-    /// Runs a plugin again on nothing but the journal of an earlier call, by this component or another one.
+    /// Runs a plugin again on nothing but the journal of an earlier call, by these bytes or other ones.
     ///
     /// # Errors
     /// Where the journal cannot be read, or there is no such plugin.
@@ -255,32 +387,27 @@ impl Plugins {
     ) -> Result<Replayed, ReplayError> {
         let house = &self.0;
         let read = journal.read()?;
+        let cpu = house.workshop.limits.strategy_cpu;
         let job = Job {
             desk: Desk::Empty,
             services: None,
             granted: Arc::default(),
-            cpu: house.limits.strategy_cpu,
-            wall: house.limits.strategy_cpu * 2,
+            cpu,
+            wall: cpu * 2,
             tape: Tape::play(read.lines),
         };
         let (now, divergence) = match read.head.kind {
             PluginKind::Strategy => {
-                let pre = &house
-                    .pinned(read.head.kind, plugin, &house.shelf.strategies)?
-                    .pre;
-                house.replay::<OfStrategy>(plugin, pre.clone(), job).await
+                let (pre, _) = house.strategy(plugin).await?;
+                house.replay::<OfStrategy>(plugin, pre, job).await
             }
             PluginKind::Scorer => {
-                let pre = &house
-                    .pinned(read.head.kind, plugin, &house.shelf.scorers)?
-                    .pre;
-                house.replay::<OfScorer>(plugin, pre.clone(), job).await
+                let (pre, _) = house.scorer(plugin).await?;
+                house.replay::<OfScorer>(plugin, pre, job).await
             }
             PluginKind::Escalation => {
-                let pre = &house
-                    .pinned(read.head.kind, plugin, &house.shelf.escalations)?
-                    .pre;
-                house.replay::<OfEscalation>(plugin, pre.clone(), job).await
+                let (pre, _) = house.escalation(plugin).await?;
+                house.replay::<OfEscalation>(plugin, pre, job).await
             }
         };
         Ok(Replayed {
@@ -291,73 +418,160 @@ impl Plugins {
     }
 }
 
+/// What a plugin may use, for the length of a call.
+type Granted = Arc<BTreeSet<Capability>>;
+
 impl House {
-    /// The loaded plugin, if it is the very one that is asked for.
-    fn pinned<'a, P>(
-        &self,
-        kind: PluginKind,
-        plugin: &PluginRef,
-        shelf: &'a BTreeMap<String, Loaded<P>>,
-    ) -> Result<&'a Loaded<P>, PluginFailure> {
-        let missing = |why: String| limits::failure(&plugin.name, PluginFailureKind::Missing, &why);
-        let Some(loaded) = shelf.get(&plugin.name) else {
-            return Err(missing(self.why_missing(kind, &plugin.name, shelf.keys())));
-        };
-        if plugin.digest.is_empty() {
-            return Err(missing(
-                "was not there when the tournament opened; start a new run".to_owned(),
-            ));
-        }
-        if plugin.digest != loaded.info.digest {
-            return Err(missing(format!(
-                "is pinned to the file with digest {}, but {} has {}; put that file back, or start a new run",
-                plugin.digest,
-                loaded.info.path.display(),
-                loaded.info.digest,
-            )));
-        }
-        Ok(loaded)
+    /// Where bytes are kept, if this process is the one that keeps them.
+    fn records(&self) -> Option<&Keep> {
+        self.keep.as_ref().filter(|_| self.records)
     }
 
-    fn why_missing<'a>(
-        &self,
+    /// Everything that somebody may still want to call.
+    fn held(&self) -> Option<BTreeSet<String>> {
+        let mut held = (self.held)()?;
+        let shelf = self.shelf.load();
+        held.extend(shelf.plugins.values().map(|one| one.info.digest.clone()));
+        let revived = lock_of(&self.revived);
+        let alive = revived.iter().filter(|(_, one)| one.strong_count() > 0);
+        held.extend(alive.map(|((_, digest), _)| digest.clone()));
+        Some(held)
+    }
+
+    fn view(&self, now: Timestamp) -> View {
+        let shelf = self.shelf.load();
+        let active = |loaded: &Arc<Loaded>| ActivePlugin {
+            info: loaded.info.clone(),
+            since: loaded.since,
+            health: self.conduct.health(&loaded.info.digest, now),
+        };
+        View {
+            active: shelf.all().map(active).collect(),
+            problems: shelf.problems.values().cloned().collect(),
+        }
+    }
+
+    /// The very plugin that is asked for: from the shelf, or from the kept bytes where another took its place.
+    async fn pinned(
+        self: &Arc<Self>,
         kind: PluginKind,
-        name: &str,
-        there: impl Iterator<Item = &'a String>,
-    ) -> String {
-        match self.shelf.problem(name) {
-            Some(problem) => format!("is not loaded: {} {}", problem.path.display(), problem.why),
-            None => {
-                let there: Vec<&str> = there.map(String::as_str).collect();
-                format!(
-                    "is in no plugin directory (plugins of kind {kind}: {})",
-                    there.join(", ")
-                )
-            }
+        plugin: &PluginRef,
+    ) -> Result<Arc<Loaded>, PluginFailure> {
+        let no = |kind, why: &str| limits::failure(&plugin.name, kind, why);
+        let health = self.conduct.health(&plugin.digest, Timestamp::now());
+        if let Some(why) = health::unfit(&plugin.name, &health) {
+            return Err(no(PluginFailureKind::Benched, &why));
+        }
+        let shelf = self.shelf.load_full();
+        if let Some(loaded) = shelf.find(kind, &plugin.name)
+            && loaded.info.digest == plugin.digest
+        {
+            return Ok(Arc::clone(loaded));
+        }
+        let missing = |why: &str| no(PluginFailureKind::Missing, why);
+        if plugin.digest.is_empty() {
+            return Err(missing(&why_missing(&shelf, kind, &plugin.name)));
+        }
+        match self.revive(plugin).await {
+            Some(Ok(loaded)) => Ok(loaded),
+            Some(Err(unfit)) => Err(missing(&format!(
+                "is pinned to bytes that are kept, but {unfit}"
+            ))),
+            None => Err(missing(&why_not_these(&shelf, plugin))),
+        }
+    }
+
+    /// Loads what a run is pinned to from the kept bytes; none where they are not kept.
+    async fn revive(self: &Arc<Self>, plugin: &PluginRef) -> Option<Result<Arc<Loaded>, Unfit>> {
+        let key = (plugin.name.clone(), plugin.digest.clone());
+        if let Some(loaded) = lock_of(&self.revived).get(&key).and_then(Weak::upgrade) {
+            return Some(Ok(loaded));
+        }
+        let house = Arc::clone(self);
+        let work = tokio::task::spawn_blocking(move || {
+            let keep = house.keep.as_ref()?;
+            let (name, digest) = &key;
+            let bytes = keep.bytes(digest)?;
+            let loaded = house.workshop.revive(name, &keep.place(digest), &bytes);
+            Some(loaded.map(|loaded| {
+                let loaded = Arc::new(loaded);
+                let mut revived = lock_of(&house.revived);
+                revived.retain(|_, one| one.strong_count() > 0);
+                revived.insert(key, Arc::downgrade(&loaded));
+                loaded
+            }))
+        });
+        match work.await {
+            Ok(loaded) => loaded,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => None,
+        }
+    }
+
+    async fn strategy(
+        self: &Arc<Self>,
+        plugin: &PluginRef,
+    ) -> Result<(StrategyPre<State>, Granted), PluginFailure> {
+        let loaded = self.pinned(PluginKind::Strategy, plugin).await?;
+        match &loaded.guest {
+            Guest::Strategy(pre) => Ok((pre.clone(), granted(&loaded))),
+            _ => Err(other_kind(plugin, &loaded)),
+        }
+    }
+
+    async fn scorer(
+        self: &Arc<Self>,
+        plugin: &PluginRef,
+    ) -> Result<(ScorerPre<State>, Granted), PluginFailure> {
+        let loaded = self.pinned(PluginKind::Scorer, plugin).await?;
+        match &loaded.guest {
+            Guest::Scorer(pre) => Ok((pre.clone(), granted(&loaded))),
+            _ => Err(other_kind(plugin, &loaded)),
+        }
+    }
+
+    async fn escalation(
+        self: &Arc<Self>,
+        plugin: &PluginRef,
+    ) -> Result<(EscalationPre<State>, Granted), PluginFailure> {
+        let loaded = self.pinned(PluginKind::Escalation, plugin).await?;
+        match &loaded.guest {
+            Guest::Escalation(pre) => Ok((pre.clone(), granted(&loaded))),
+            _ => Err(other_kind(plugin, &loaded)),
         }
     }
 
     fn booth(&self) -> Booth<'_> {
         Booth {
-            engine: &self.engine,
+            engine: &self.workshop.engine,
             threads: &self.threads,
-            limits: &self.limits,
+            limits: &self.workshop.limits,
         }
     }
 
-    fn granted(&self) -> Arc<BTreeSet<Capability>> {
-        Arc::new(Capability::ALL.into_iter().collect())
-    }
-
-    fn judging(&self, kind: PluginKind, plugin: &PluginRef, field: &Arc<Field>) -> Job {
+    fn judging(
+        &self,
+        kind: PluginKind,
+        plugin: &PluginRef,
+        field: &Arc<Field>,
+        granted: Granted,
+    ) -> Job {
+        let limits = &self.workshop.limits;
         Job {
             desk: Desk::Judge(Arc::clone(field)),
             services: None,
-            granted: self.granted(),
-            cpu: self.limits.judge_cpu,
-            wall: self.limits.judge_wall,
+            granted,
+            cpu: limits.judge_cpu,
+            wall: limits.judge_wall,
             tape: Tape::record(kind, plugin),
         }
+    }
+
+    /// Lets a call count for or against its plugin.
+    fn note<T>(&self, plugin: &PluginRef, called: Called<T>) -> Called<T> {
+        let now = Timestamp::now();
+        self.conduct.ended(&plugin.digest, now, &called.ended());
+        called
     }
 
     /// The answer as the journal writes it.
@@ -367,12 +581,55 @@ impl House {
         pre: W::Pre,
         job: Job,
     ) -> (Result<String, PluginFailure>, Option<Divergence>) {
-        let (called, divergence) = self
-            .booth()
-            .call::<W>(plugin, pre, &self.strategies, job)
-            .await;
+        let (booth, turns) = (self.booth(), &self.strategies);
+        let (called, divergence) = booth.call::<W>(plugin, pre, turns, job).await;
         let written =
             |answer: W::Answer| serde_json::to_string(&answer).expect("plain data has a JSON form");
         (called.answer.map(written), divergence)
     }
+}
+
+fn granted(loaded: &Loaded) -> Granted {
+    Arc::new(loaded.info.granted.clone())
+}
+
+fn other_kind(plugin: &PluginRef, loaded: &Loaded) -> PluginFailure {
+    let why = format!("is of kind {}, which was not asked for", loaded.info.kind);
+    limits::failure(&plugin.name, PluginFailureKind::Missing, &why)
+}
+
+fn why_missing(shelf: &Shelf, kind: PluginKind, name: &str) -> String {
+    if let Some(problem) = shelf.problem(name) {
+        return format!("is not loaded: {problem}");
+    }
+    if shelf.find(kind, name).is_some() {
+        return "was not there when the tournament opened; start a new run".to_owned();
+    }
+    let there = shelf.of_kind(kind).map(|loaded| loaded.info.name.as_str());
+    let there: Vec<&str> = there.collect();
+    format!(
+        "is in no plugin directory (plugins of kind {kind}: {})",
+        there.join(", ")
+    )
+}
+
+fn why_not_these(shelf: &Shelf, plugin: &PluginRef) -> String {
+    let digest = &plugin.digest;
+    match shelf.plugins.get(&plugin.name) {
+        Some(loaded) => format!(
+            "is pinned to the file with digest {digest}, but {} has {} and the old bytes are not kept (the newest \
+             {RETIRED} of a name are); put that file back, or start a new run",
+            loaded.info.path.display(),
+            loaded.info.digest,
+        ),
+        None => format!(
+            "is pinned to the file with digest {digest}, which is neither in a plugin directory nor kept; put that \
+             file back, or start a new run"
+        ),
+    }
+}
+
+/// What these hold is whole whatever happened to the thread that held them.
+fn lock_of<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -26,7 +26,8 @@ pub async fn open(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .as_ref()
         .ok_or_else(|| StageError::new("no triage"))?;
     let policy = &cx.project.policy;
-    let plugins = &cx.house.plugins;
+    // All of one moment: a plugin that is replaced meanwhile enters with one version, not with two.
+    let plugins = cx.house.plugins.lineup();
     let entry = |variant: &crate::config::Variant| Entry {
         name: variant.name.clone(),
         strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),

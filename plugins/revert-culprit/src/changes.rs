@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use changebus_sdk::diff::{Hunk, hunks, lines};
+use changebus_sdk::edits::one_by_one;
 use changebus_sdk::{Failure, FaultKind, Patch, Tree};
 
 /// Share of common lines from which a file that went and one that came are one renamed file.
@@ -128,7 +129,7 @@ impl Push {
     }
 
     pub fn all(&self) -> BTreeSet<usize> {
-        (0..self.units.len()).collect()
+        one_by_one(0..self.units.len())
     }
 
     /// The units of each file together.
@@ -148,9 +149,7 @@ impl Push {
                 matches!(change, Change::Edited { from: Some(from), .. } if paths.contains(from));
             from || paths.contains(path)
         };
-        (0..self.units.len())
-            .filter(|&at| named(&self.units[at]))
-            .collect()
+        one_by_one((0..self.units.len()).filter(|&at| named(&self.units[at])))
     }
 
     /// Changed lines in a set of units.

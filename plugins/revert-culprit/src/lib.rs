@@ -8,6 +8,7 @@ mod minimise;
 
 use std::collections::BTreeSet;
 
+use changebus_sdk::edits::one_by_one;
 use changebus_sdk::frames::{Resolver, places};
 use changebus_sdk::untrusted::one_line;
 use changebus_sdk::{
@@ -79,10 +80,11 @@ fn suspect_paths(failure: &impl Failure, tree: &impl Tree) -> BTreeSet<String> {
         .take(20)
         .filter_map(|test| failure.detail(test, 8 << 10));
     let named: Vec<_> = details.flat_map(|detail| places(&detail)).collect();
-    named
-        .iter()
-        .filter_map(|place| resolver.resolve(&place.path))
-        .collect()
+    one_by_one(
+        named
+            .iter()
+            .filter_map(|place| resolver.resolve(&place.path)),
+    )
 }
 
 /// The suspects alone first, then whatever they left.
@@ -90,7 +92,7 @@ fn search<F>(start: BTreeSet<usize>, suspects: &BTreeSet<usize>, oracle: &mut Or
 where
     F: FnMut(&BTreeSet<usize>) -> Result<bool, Stop>,
 {
-    let likely: BTreeSet<usize> = start.intersection(suspects).copied().collect();
+    let likely: BTreeSet<usize> = one_by_one(start.intersection(suspects).copied());
     let from = match oracle.holds(&likely) {
         Ok(true) => likely,
         Ok(false) => start,

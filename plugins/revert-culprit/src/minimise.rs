@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use changebus_sdk::edits::one_by_one;
+
 /// Why a question was not answered; ends the search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop(pub String);
@@ -18,7 +20,7 @@ pub struct Oracle<F> {
 impl<F: FnMut(&BTreeSet<usize>) -> Result<bool, Stop>> Oracle<F> {
     /// The empty set is known not to have it, that is where the story begins; and `start` is known to have it.
     pub fn new(start: &BTreeSet<usize>, ask: F) -> Oracle<F> {
-        let known = BTreeMap::from([(BTreeSet::new(), false), (start.clone(), true)]);
+        let known = one_by_one([(BTreeSet::new(), false), (start.clone(), true)]);
         Oracle { ask, known }
     }
 
@@ -49,7 +51,7 @@ pub fn minimise<F>(start: Vec<usize>, oracle: &mut Oracle<F>) -> Found
 where
     F: FnMut(&BTreeSet<usize>) -> Result<bool, Stop>,
 {
-    let mut best: BTreeSet<usize> = start.iter().copied().collect();
+    let mut best: BTreeSet<usize> = one_by_one(start.iter().copied());
     let stopped = shrink(start, &mut best, oracle)
         .and_then(|()| leave_out(&mut best, oracle))
         .err();
@@ -73,7 +75,7 @@ where
         let (mut low, mut high) = (0, open.len());
         while high - low > 1 {
             let middle = (low + high) / 2;
-            let set = open[..middle].iter().chain(&needed).copied().collect();
+            let set = one_by_one(open[..middle].iter().chain(&needed).copied());
             if oracle.holds(&set)? {
                 (high, *best) = (middle, set);
             } else {
@@ -82,7 +84,7 @@ where
         }
         needed.insert(open[high - 1]);
         open.truncate(high - 1);
-        *best = open.iter().chain(&needed).copied().collect();
+        *best = one_by_one(open.iter().chain(&needed).copied());
     }
     *best = needed;
     Ok(())

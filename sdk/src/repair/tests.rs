@@ -327,3 +327,12 @@ fn output_tokens_are_never_asked_for_beyond_what_is_left() {
     proposed(&bench);
     assert_eq!(bench.prompts()[0].max_output_tokens, 500);
 }
+
+#[test]
+fn what_the_operator_does_not_grant_is_named_in_the_refusal() {
+    let refused = declined(&bench().refuse("llm").answer("never asked for"));
+    assert!(refused.contains("grant.llm"), "{refused}");
+    let untried = proposed(&bench().refuse("probe").answer(GOOD));
+    assert!(untried.confidence < 0.6, "{untried:?}");
+    assert!(untried.notes[0].1.contains("grant.probe"), "{untried:?}");
+}

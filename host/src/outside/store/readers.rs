@@ -260,6 +260,25 @@ pub fn model_events(c: &Connection, run: &RunId, at: Timestamp) -> Answer<Vec<Ev
     events(c, &query, params![nanoseconds(at), run.0])
 }
 
+/// The newest calls of plugins, oldest first.
+pub fn plugin_calls(c: &Connection, limit: usize) -> Answer<Vec<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE type = 'plugin-called' ORDER BY seq DESC LIMIT ?1"
+    );
+    let mut found = events(c, &query, [row_limit(limit)])?;
+    found.reverse();
+    Ok(found)
+}
+
+/// What tournaments of runs that are not closed were opened with.
+pub fn open_tournaments(c: &Connection) -> Answer<Vec<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE type = 'tournament-opened'
+         AND run IN (SELECT run FROM runs WHERE status IS NULL) ORDER BY seq"
+    );
+    events(c, &query, [])
+}
+
 pub fn history(c: &Connection, project: &str) -> rusqlite::Result<BTreeMap<String, f64>> {
     let mut figures = strategy_figures(c, project)?;
     let mut runs = 0.0;

@@ -7,25 +7,18 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::Semaphore;
-use wasmtime::Store;
 
 use super::account::Account;
-use super::bindings::escalation::EscalationPre;
-use super::bindings::scorer::ScorerPre;
-use super::bindings::strategy::StrategyPre;
 use super::capability::Capability;
-use super::convert;
 use super::imports::{Desk, State};
 use super::journal::{Divergence, Journal, Tape};
 use super::limits::{self, Limits, Stop};
 use super::log::LogBook;
-use super::task::{Services, StrategyAnswer};
+use super::task::Services;
 use super::threads::GuestThreads;
-use crate::event::{
-    Advice, Ended, FaultOf, Ledger, PluginFailure, PluginFailureKind, PluginRef, Score,
-};
+use super::world::{Broken, World};
+use crate::event::{Ended, FaultOf, Ledger, PluginFailure, PluginFailureKind, PluginRef};
 
 /// How a call ended, and what it took.
 pub struct Called<T> {
@@ -99,78 +92,6 @@ impl Replayed {
     }
 }
 
-/// What differs between the kinds of plugins.
-pub trait World: Send + 'static {
-    type Pre: Clone + Send + Sync + 'static;
-    type Answer: Serialize + Send + 'static;
-
-    /// The outer error ends the guest; the inner one is its own, or says why its answer makes no sense.
-    fn call(
-        pre: Self::Pre,
-        store: &mut Store<State>,
-    ) -> impl Future<Output = wasmtime::Result<Result<Self::Answer, Broken>>> + Send;
-}
-
-/// What a guest answered instead of an answer.
-pub enum Broken {
-    GaveUp(String),
-    Nonsense(String),
-}
-
-pub struct OfStrategy;
-pub struct OfScorer;
-pub struct OfEscalation;
-
-impl World for OfStrategy {
-    type Pre = StrategyPre<State>;
-    type Answer = StrategyAnswer;
-
-    async fn call(
-        pre: Self::Pre,
-        store: &mut Store<State>,
-    ) -> wasmtime::Result<Result<StrategyAnswer, Broken>> {
-        let guest = pre.instantiate_async(&mut *store).await?;
-        let (failure, tree) = store.data_mut().lay_out_failure()?;
-        let fix = guest.changebus_strategy_fix();
-        let outcome = fix.call_run(&mut *store, failure, tree).await?;
-        Ok(outcome.map_err(Broken::GaveUp).and_then(|outcome| {
-            convert::strategy_answer(outcome, &mut store.data_mut().table).map_err(Broken::Nonsense)
-        }))
-    }
-}
-
-impl World for OfScorer {
-    type Pre = ScorerPre<State>;
-    type Answer = Vec<(String, Score)>;
-
-    async fn call(
-        pre: Self::Pre,
-        store: &mut Store<State>,
-    ) -> wasmtime::Result<Result<Self::Answer, Broken>> {
-        let guest = pre.instantiate_async(&mut *store).await?;
-        let tournament = store.data_mut().lay_out_tournament()?;
-        let judge = guest.changebus_scorer_judge();
-        let scored = judge.call_score(&mut *store, tournament).await?;
-        Ok(scored.map(convert::scores).map_err(Broken::GaveUp))
-    }
-}
-
-impl World for OfEscalation {
-    type Pre = EscalationPre<State>;
-    type Answer = Advice;
-
-    async fn call(
-        pre: Self::Pre,
-        store: &mut Store<State>,
-    ) -> wasmtime::Result<Result<Advice, Broken>> {
-        let guest = pre.instantiate_async(&mut *store).await?;
-        let tournament = store.data_mut().lay_out_tournament()?;
-        let gate = guest.changebus_escalation_gate();
-        let decision = gate.call_decide(&mut *store, tournament).await?;
-        Ok(decision.map(convert::advice).map_err(Broken::GaveUp))
-    }
-}
-
 /// What a call is given.
 pub struct Job {
     pub desk: Desk,
@@ -210,7 +131,10 @@ impl Booth<'_> {
         let mut store = limits::store(self.engine, state);
         let name = plugin.name.clone();
         let call = async move {
-            let answer = W::call(pre, &mut store).await;
+            let answer = match W::start(pre, &mut store).await {
+                Ok(guest) => W::call(guest, &mut store).await,
+                Err(error) => Err(error),
+            };
             ended(&name, answer, store.data())
         };
         let answer = match self.threads.run(job.wall, call).await {

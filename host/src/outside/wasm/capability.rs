@@ -3,6 +3,8 @@
 //! Touches: nothing.
 //! Change here: when the host offers plugins another such interface.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -27,6 +29,15 @@ impl Capability {
         Capability::Clock,
         Capability::Random,
     ];
+
+    pub fn of_name(name: &str) -> Option<Capability> {
+        Capability::ALL.into_iter().find(|one| one.name() == name)
+    }
+
+    /// The right that an import takes, such as `changebus:host/llm`; none for what is free.
+    pub fn of_interface(interface: &str) -> Option<Capability> {
+        Capability::of_name(interface.strip_prefix("changebus:host/")?)
+    }
 
     pub fn name(self) -> &'static str {
         match self {
@@ -57,5 +68,15 @@ impl Capability {
 impl std::fmt::Display for Capability {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// `llm, probe`, or `nothing`.
+pub fn listed(capabilities: &BTreeSet<Capability>) -> String {
+    let names: Vec<&str> = capabilities.iter().map(|one| one.name()).collect();
+    if names.is_empty() {
+        "nothing".to_owned()
+    } else {
+        names.join(", ")
     }
 }

@@ -156,6 +156,8 @@ impl std::fmt::Display for Divergence {
 
 /// A journal being written, or being read to a guest.
 pub enum Tape {
+    /// Of a call that nobody will want again.
+    Off,
     Recording(Vec<u8>),
     Playing(Playing),
 }
@@ -223,7 +225,7 @@ impl Tape {
         asked: &A,
     ) -> Option<Result<Result<T, Fault>, ()>> {
         match self {
-            Tape::Recording(_) => None,
+            Tape::Off | Tape::Recording(_) => None,
             Tape::Playing(playing) => Some(playing.next(call, asked)),
         }
     }
