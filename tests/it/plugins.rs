@@ -785,7 +785,7 @@ fn plugins_run_where_address_space_is_short() {
 }
 
 /// Runs one ignored test of this binary in a process of its own, after some words to the shell.
-fn alone(test: &str, words: &[&str]) -> Output {
+pub fn alone(test: &str, words: &[&str]) -> Output {
     let this = std::env::current_exe().expect("it runs");
     let script = format!(
         "{} \"$0\" --exact {test} --ignored --nocapture",
@@ -799,7 +799,7 @@ fn alone(test: &str, words: &[&str]) -> Output {
         .expect("sh runs")
 }
 
-fn assert_passes(output: Output) {
+pub fn assert_passes(output: Output) {
     let (out, err) = (
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr),
@@ -838,7 +838,7 @@ async fn alone_bad_guests_leave_little_behind() {
 }
 
 /// The most memory this process ever had, in KiB.
-fn most_resident_kib() -> u64 {
+pub fn most_resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status
         .lines()
