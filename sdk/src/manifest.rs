@@ -90,6 +90,10 @@ impl Manifest {
             self.config.is_table(),
             "`config` has to be a struct, or a map with keys of text: the host hands over a table"
         );
+        assert!(
+            !matches!(self.kind, Kind::Strategy) || self.asks_for(capability::workspace),
+            "a strategy has to ask for `workspace`: it is handed a tree, whether it reads it or not"
+        );
         let mut at = 0;
         while at < self.asks.len() {
             assert!(
@@ -192,6 +196,15 @@ const fn same(a: &str, b: &str) -> bool {
 /// changebus_sdk::manifest!(scorer, asks = [llm]);
 /// # fn main() {}
 /// ```
+///
+/// A strategy is handed a tree, so every component of one imports `workspace`; it has to be asked for:
+///
+/// ```compile_fail
+/// changebus_sdk::manifest!(strategy, asks = [llm]);
+/// # fn main() {}
+/// ```
+///
+/// A configuration is a table:
 ///
 /// ```compile_fail
 /// changebus_sdk::manifest!(strategy, config = Vec<bool>);

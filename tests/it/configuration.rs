@@ -22,6 +22,7 @@ fn the_example_shows_the_defaults() {
     assert_eq!(example.bus, defaults.bus);
     assert_eq!(example.watch, defaults.watch);
     assert_eq!(example.claude, defaults.claude);
+    assert_eq!(example.plugins, defaults.plugins);
     let project = &example.projects["billing"];
     assert_eq!(project.variants, default_variants());
     let shown = Policy {
@@ -37,7 +38,7 @@ fn the_example_names_every_key() {
     let (text, example) = example();
     let value = serde_json::to_value(&example).expect("a configuration can be written");
     let mut missing = vec![];
-    for table in ["host", "bus", "watch", "claude"] {
+    for table in ["host", "bus", "watch", "claude", "plugins"] {
         let keys = value[table].as_object().expect("a table");
         missing.extend(
             keys.keys()
@@ -93,6 +94,19 @@ fn a_bad_configuration_is_refused_by_name() {
             "variants",
         ),
         ("[projects.app]\nrepo = \"x\"\n".into(), "test"),
+        ("[plugins]\nallow = [\"gpu\"]\n".into(), "gpu"),
+        (
+            "[plugins]\nallow = [\"llm\"]\n[plugins.allow_for]\nx = [\"probe\"]\n".into(),
+            "plugins.allow_for.x",
+        ),
+        (
+            "[plugins.limits]\nhost_calls = 0\n".into(),
+            "plugins.limits.host_calls",
+        ),
+        (
+            "[plugins.limits]\nmemory_mib = 5000\n".into(),
+            "plugins.limits.memory_mib",
+        ),
     ];
     for (text, named) in cases {
         let refused = Config::parse(&text, Path::new("the-file.toml"))

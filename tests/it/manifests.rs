@@ -194,7 +194,7 @@ fn a_guest_made_with_wit_bindgen_alone_carries_a_manifest_on_either_target() {
             ]),
         ),
         ("moody-scorer", json!(["history"])),
-        ("printing-strategy", json!([])),
+        ("printing-strategy", json!(["workspace"])),
     ] {
         let manifests = &all[name].manifests;
         assert_eq!(manifests.len(), 1, "{name}");
@@ -208,4 +208,19 @@ fn a_guest_made_with_wit_bindgen_alone_carries_a_manifest_on_either_target() {
             .iter()
             .any(|i| i.starts_with("wasi:"))
     );
+}
+
+#[test]
+fn every_test_guest_that_is_meant_to_load_asks_for_what_it_imports() {
+    let all = components(&guest_dir());
+    for (name, component) in all.iter().filter(|(name, _)| *name != "greedy-scorer") {
+        let asks: BTreeSet<String> =
+            serde_json::from_value(component.manifests[0]["asks"].clone()).expect("a list");
+        let imported = component.imports.iter().filter_map(|i| capability(i));
+        let unasked: Vec<String> = imported.filter(|c| !asks.contains(c)).collect();
+        assert!(
+            unasked.is_empty(),
+            "{name} imports {unasked:?} without asking"
+        );
+    }
 }

@@ -651,21 +651,9 @@ fn a_file_that_is_no_plugin_is_named_with_what_to_do_and_keeps_no_other_from_loa
             b"\0asm\x0d\0\x01\0",
             "exports none of `changebus:strategy/fix`",
         ),
-        (
-            "text",
-            b"hello",
-            "is not a WebAssembly component, or is damaged",
-        ),
-        (
-            "torn",
-            &good[..good.len() / 2],
-            "is not a WebAssembly component, or is damaged",
-        ),
-        (
-            "nothing",
-            b"",
-            "is not a WebAssembly component, or is damaged",
-        ),
+        ("text", b"hello", "does not begin like one"),
+        ("torn", &good[..good.len() / 2], "is torn"),
+        ("nothing", b"", "is empty"),
         ("good", &good, ""),
     ];
     for (name, bytes, _) in &files {

@@ -257,7 +257,7 @@ fn guest_types_never_leave_their_door() {
         "bindings.rs",
         "convert.rs",
         "imports.rs",
-        "load.rs",
+        "world.rs",
         "wasm.rs",
         "limits.rs",
         "log.rs",

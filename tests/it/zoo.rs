@@ -88,12 +88,12 @@ fn reply(beast: &Beast) -> Reply {
 
 fn refusal(plugins: &Plugins, name: &str) -> Option<String> {
     let file = format!("{name}.wasm");
-    let problems = plugins.problems().iter();
+    let problems = plugins.problems();
     let of_it = |path: &Path| path.file_name().is_some_and(|found| found == file.as_str());
     problems
-        .filter(|problem| of_it(&problem.path))
-        .map(|problem| problem.why.clone())
-        .next()
+        .into_iter()
+        .find(|problem| of_it(&problem.path))
+        .map(|problem| problem.why)
 }
 
 /// What is wrong with how a beast ended, if anything is.

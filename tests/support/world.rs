@@ -31,8 +31,8 @@ pub struct World {
     test: String,
     extra: String,
     claude: String,
-    plugins: Vec<PathBuf>,
     env: BTreeMap<String, String>,
+    plugins: Vec<PathBuf>,
 }
 
 impl World {
@@ -86,8 +86,8 @@ impl World {
             test,
             extra: String::new(),
             claude: String::new(),
-            plugins: vec![crate::guests::plugin_dir(), crate::guests::guest_dir()],
             env,
+            plugins: vec![crate::guests::plugin_dir(), crate::guests::guest_dir()],
         };
         world.share_compiled_plugins();
         world
@@ -135,6 +135,12 @@ impl World {
         self
     }
 
+    /// Other directories of plugins than the bundled ones and the test guests.
+    pub fn plugins(&mut self, dirs: &[PathBuf]) -> &mut World {
+        self.plugins = dirs.to_vec();
+        self
+    }
+
     /// Further TOML lines of `[projects.app]`.
     pub fn project(&mut self, lines: &str) -> &mut World {
         self.extra = lines.to_owned();
@@ -144,12 +150,6 @@ impl World {
     /// Another test command than pytest.
     pub fn test(&mut self, command: &str) -> &mut World {
         self.test = command.to_owned();
-        self
-    }
-
-    /// A further plugin directory.
-    pub fn plugins(&mut self, dir: &Path) -> &mut World {
-        self.plugins.push(dir.to_owned());
         self
     }
 
@@ -208,17 +208,16 @@ impl World {
         let path = self.path().join("changebus.toml");
         let text = |s: &str| toml::Value::String(s.to_owned()).to_string();
         let toml = |s: &Path| text(&s.display().to_string());
-        let plugins: Vec<String> = self.plugins.iter().map(|dir| toml(dir)).collect();
         let env = toml::Value::try_from(&self.env).expect("an environment can be written as TOML");
         std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
             .expect("the key can be written");
         // Half a push taken back may leave code that never ends, so a test run gets a minute.
         let text = format!(
-            "[host]\nstate = {}\nplugins = [{}]\n\n[watch]\ninterval_seconds = {}\n\n\
+            "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
              [projects.app]\nrepo = {}\ntest_timeout_seconds = 60\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
             toml(&self.state()),
-            plugins.join(", "),
+            toml::Value::try_from(&self.plugins).expect("paths can be written as TOML"),
             self.interval_seconds,
             self.model.base_url(),
             toml(&self.path().join("key")),

@@ -11,6 +11,7 @@ use anyhow::{Context, bail};
 mod bench_plugins;
 mod bench_watch;
 mod fuzz;
+mod golden;
 mod guests;
 mod prerequisites;
 
@@ -18,6 +19,7 @@ const USAGE: &str = "\
 cargo xtask demo       build everything and heal a real repository before your eyes
 cargo xtask test       install what the tests need, then run every test and lint
 cargo xtask guests     build the bundled plugins and the test guests
+cargo xtask golden     keep compiled plugins of a new interface version in tests/golden
 cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
@@ -34,6 +36,7 @@ fn main() -> anyhow::Result<()> {
         Some("demo") => demo(&root, &args[1..]),
         Some("test") => test(&root, &args[1..]),
         Some("guests") => guests::build(&root),
+        Some("golden") => golden::keep(&root),
         Some("prepare") => prerequisites::install(),
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),

@@ -7,6 +7,7 @@ use changebus::event::{Event, Fact, RunStatus, Sighting};
 use changebus::outside::wasm::PluginKind;
 use changebus::story;
 use changebus_tests::beasts::stamped;
+use changebus_tests::guests::{guest_dir, plugin_dir};
 use changebus_tests::shop;
 use changebus_tests::world::World;
 use scripted_claude::{Reply, Script};
@@ -40,7 +41,7 @@ async fn infested(beasts: &[(&str, &[u8])]) -> World {
     for (name, file) in beasts {
         std::fs::write(lair.join(format!("{name}.wasm")), file).expect("it is written");
     }
-    world.plugins(&lair).policy(LENIENT);
+    world.plugins(&[plugin_dir(), guest_dir(), lair]).policy(LENIENT);
     shop::open(&world);
     world
 }

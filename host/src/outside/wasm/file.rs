@@ -101,12 +101,18 @@ impl Scan {
     }
 }
 
-/// The name of the plugin that a file holds.
+/// The name of the plugin that a file holds; what only calls itself compiled takes no plugin's name.
 pub fn stem(path: &Path) -> String {
-    path.file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    let name = if calls_itself_compiled(path) {
+        path.file_name()
+    } else {
+        path.file_stem()
+    };
+    name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+pub fn calls_itself_compiled(path: &Path) -> bool {
+    path.extension() == Some(OsStr::new("cwasm"))
 }
 
 /// `*.wasm` and what only calls itself compiled, sorted; none where there is no such directory. Hidden files are
@@ -120,11 +126,11 @@ fn wasm_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
         .map(|entry| Ok(entry?.path()))
         .collect::<std::io::Result<Vec<_>>>()?;
     files.retain(|path| {
-        let named = |end| path.extension() == Some(OsStr::new(end));
+        let named = path.extension() == Some(OsStr::new("wasm"));
         let hidden = path
             .file_name()
             .is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        !hidden && (named("wasm") || named("cwasm"))
+        !hidden && (named || calls_itself_compiled(path))
     });
     files.sort();
     Ok(files)

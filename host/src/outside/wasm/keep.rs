@@ -90,10 +90,11 @@ impl Keep {
             replace(&self.place(digest), bytes)?;
         }
         let of_name = index.entry(name.to_owned()).or_default();
-        if of_name.last().is_none_or(|last| last != digest) {
-            of_name.retain(|one| one != digest);
-            of_name.push(digest.to_owned());
+        if of_name.last().is_some_and(|last| last == digest) {
+            return Ok(());
         }
+        of_name.retain(|one| one != digest);
+        of_name.push(digest.to_owned());
         if of_name.len() > RETIRED + 1
             && let Some(held) = held()
         {

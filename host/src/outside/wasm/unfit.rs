@@ -136,7 +136,8 @@ pub enum Unfit {
     )]
     Smoke(String),
     #[error(
-        "cannot be kept in {} ({error}), so no run could go on with it after a restart; make room there",
+        "cannot be kept in {} ({error}), so no run could go on with it after a restart; make \
+         room there, and put the file in again",
         dir.display()
     )]
     NotKept { dir: PathBuf, error: std::io::Error },

@@ -23,6 +23,8 @@ use super::{House, health, keep};
 
 /// From one look to the next.
 pub const LOOK: Duration = Duration::from_millis(100);
+/// Looks that loading waits for a file that is being written.
+const PATIENCE: u32 = 30;
 /// Files that are compiled at the same time.
 pub const AT_ONCE: usize = 2;
 
@@ -64,16 +66,18 @@ impl Watcher {
         }
     }
 
-    /// Looks until everything that lies there went through the activation. Blocks.
+    /// Looks until everything that lies there went through the activation, but for what does not settle. Blocks.
     pub fn load(&mut self, house: &Arc<House>) {
         self.heed_clears(house);
         self.look(house, true);
-        while !self.busy.is_empty() || self.seen.len() > self.done.len() {
+        let mut patience = PATIENCE;
+        while !self.busy.is_empty() || (self.seen.len() > self.done.len() && patience > 0) {
             if !self.busy.is_empty()
                 && let Ok(outcome) = self.finished.recv()
             {
                 self.finish(house, outcome);
             } else {
+                patience -= 1;
                 std::thread::sleep(LOOK);
             }
             self.look(house, true);

@@ -19,7 +19,7 @@ struct Printing;
 
 export!(Printing);
 
-changebus_sdk::manifest!(strategy, asks = [], config = BTreeMap<String, Value>);
+changebus_sdk::manifest!(strategy, asks = [workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Printing {
     fn run(context: &Context, _: &Tree) -> Result<Outcome, String> {
