@@ -7,7 +7,7 @@
 //! `cargo xtask fuzz`. An attempt depends on its own seed alone: the one that is told when an attempt fails makes
 //! it the first of the next run.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use changebus::outside::reading::ReadTree;
 use changebus::outside::wasm::{
     Journal, Limits, PluginKind, Plugins, StrategyAnswer, StrategyTask,
 };
-use changebus_tests::beasts::stamped;
+use changebus_tests::beasts::{component, stamped, with_manifest};
 use changebus_tests::world::git;
 use fastrand::Rng;
 use serde_json::{Value, json};
@@ -330,33 +330,58 @@ async fn a_file_in_the_plugin_directory_may_hold_anything() {
         stamped("moody-strategy", &json!({ "do": "decline" })),
         std::fs::read(changebus_tests::guests::guest_dir().join("greedy-scorer.wasm"))
             .expect("it is built"),
-        changebus_tests::beasts::component("(component)"),
+        component("(component)"),
     ];
-    const LITTER: usize = 16;
-    drive("a_file", 4, async |random| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let mut written = BTreeMap::new();
-        for n in 0..LITTER {
-            let name = format!("f{n}");
-            let file = mutated(random, &seeds);
-            std::fs::write(dir.path().join(format!("{name}.wasm")), &file).expect("it is written");
-            written.insert(name, file.len());
-        }
-        let place = dir.path().to_owned();
-        let compiled = tempfile::tempdir().expect("a directory");
-        let here = compiled.path().to_owned();
-        let load = move || Plugins::load(&[place], &here, short_limits());
-        let loaded = tokio::task::spawn_blocking(load)
-            .await
-            .expect("loading does not panic");
-        let loaded = loaded.expect("the engine starts");
-        let (list, problems) = (loaded.list(), loaded.problems());
-        assert_eq!(list.len() + problems.len(), LITTER, "{problems:?}");
-        assert!(problems.iter().all(|problem| problem.why.len() < 16 << 10));
-        for info in list.iter().filter(|info| info.kind == PluginKind::Scorer) {
-            let plugin = loaded.reference(info.kind, &info.name);
-            let _ = loaded.run_scorer(&plugin, field("score")).await;
-        }
+    let plugins = plugins(short_limits());
+    let dir = tempfile::tempdir().expect("a directory");
+    drive("a_file", 40, async |random| {
+        let path = dir.path().join("f.wasm");
+        std::fs::write(&path, mutated(random, &seeds)).expect("it is written");
+        assert_examined(&plugins, path).await;
+    })
+    .await;
+}
+
+/// Whatever it is, it is a plugin or is refused with a bounded reason.
+async fn assert_examined(plugins: &Plugins, path: PathBuf) {
+    let plugins = plugins.clone();
+    let examined = tokio::task::spawn_blocking(move || plugins.examine(&path));
+    if let Err(problem) = examined.await.expect("looking at a file does not panic") {
+        assert!(problem.why.len() < 16 << 10, "{} bytes", problem.why.len());
+        assert!(!problem.why.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_may_hold_anything() {
+    let shell = component(
+        r#"(component (instance $i) (export "changebus:scorer/judge@0.1.0" (instance $i)))"#,
+    );
+    let seeds: Vec<Vec<u8>> = [
+        r#"{"manifest":1,"kind":"scorer","name":"a","version":"0.1.0","sdk":"0.1.0","interface":"0.1.0","about":"one line",
+            "asks":["llm","probe","workspace","history"],"config":{"type":"object","additionalProperties":false,
+            "properties":{"a":{"type":"number","minimum":0},"b":{"type":"string","pattern":"^a*$"}}}}"#,
+        r##"{"manifest":1,"kind":"scorer","config":{"$ref":"#/$defs/a","$defs":{"a":{"$ref":"#/$defs/a"}}}}"##,
+        r#"{"manifest":1,"kind":"scorer","config":{"$ref":"https://example.org/schema.json"}}"#,
+        r#"{"manifest":1,"kind":"scorer","config":{"patternProperties":{"((a*)*)*$":{}},"allOf":[true,false,{}]}}"#,
+        r#"{"manifest":2}"#,
+        r#"{"manifest":1,"kind":"strategy","asks":["everything"]}"#,
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    let deep = [
+        b"{\"manifest\":1,\"kind\":\"scorer\",\"config\":".to_vec(),
+        b"[".repeat(5_000),
+    ]
+    .concat();
+    let seeds = [seeds, vec![deep]].concat();
+    let plugins = plugins(short_limits());
+    let dir = tempfile::tempdir().expect("a directory");
+    drive("a_manifest", 150, async |random| {
+        let path = dir.path().join("f.wasm");
+        let file = with_manifest(&shell, &mutated(random, &seeds));
+        std::fs::write(&path, file).expect("it is written");
+        assert_examined(&plugins, path).await;
     })
     .await;
 }

@@ -3,17 +3,18 @@
 //! Touches: wasm, files, processes.
 //! Change here: when the host should be put to another test; a beast is a row in `zoo/keepers.rs` or `zoo/forge.rs`.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use changebus::outside::wasm::{Limits, PluginKind, Plugins, StrategyTask};
+use changebus::outside::wasm::{Capability, Limits, PluginKind, Plugins, Setup, StrategyTask};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use changebus_tests::desk::{Books, Reply, field, task};
 use crate::plugins::{alone, assert_passes, most_resident_kib};
+use changebus_tests::desk::{Books, Reply, field, task};
 use keepers::{Beast, Ends};
 
 mod arena;
@@ -45,8 +46,16 @@ fn cage(beasts: &[Beast]) -> (tempfile::TempDir, Plugins) {
         let path = dir.path().join(format!("{}.wasm", beast.name));
         std::fs::write(path, &beast.file).expect("it is written");
     }
-    let cache = crate::plugins::cache();
-    let plugins = Plugins::load(&[dir.path().to_owned()], &cache, limits());
+    let mut setup = Setup::new(
+        vec![dir.path().to_owned()],
+        crate::plugins::cache(),
+        limits(),
+    );
+    for name in keepers::NOT_GRANTED {
+        let tree = BTreeSet::from([Capability::Workspace]);
+        setup.grants.allow_for.insert(name.to_owned(), tree);
+    }
+    let plugins = Plugins::open(setup);
     (dir, plugins.expect("the engine starts"))
 }
 
@@ -182,7 +191,10 @@ async fn every_beast_of_the_zoo_is_stopped_or_refused_with_a_message_of_its_own(
 
 #[test]
 fn the_host_stays_small_whatever_the_beasts_do() {
-    assert_passes(alone("zoo::alone_the_beasts_leave_little_behind", &["exec"]));
+    assert_passes(alone(
+        "zoo::alone_the_beasts_leave_little_behind",
+        &["exec"],
+    ));
 }
 
 #[tokio::test]

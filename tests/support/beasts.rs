@@ -64,3 +64,23 @@ pub fn forged(world: &str, text: &str) -> Vec<u8> {
 pub fn component(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|e| panic!("{e}"))
 }
+
+/// The same component with a manifest of its own; one that has one already would have two.
+pub fn with_manifest(component: &[u8], manifest: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"changebus:manifest";
+    let section = [&leb(NAME.len()), NAME, manifest].concat();
+    [component, &[0], &leb(section.len()), &section].concat()
+}
+
+/// A number as WebAssembly writes it.
+pub fn leb(mut n: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let low = (n & 0x7f) as u8;
+        n >>= 7;
+        bytes.push(if n > 0 { low | 0x80 } else { low });
+        if n == 0 {
+            return bytes;
+        }
+    }
+}

@@ -41,7 +41,9 @@ async fn infested(beasts: &[(&str, &[u8])]) -> World {
     for (name, file) in beasts {
         std::fs::write(lair.join(format!("{name}.wasm")), file).expect("it is written");
     }
-    world.plugins(&[plugin_dir(), guest_dir(), lair]).policy(LENIENT);
+    world
+        .plugins(&[plugin_dir(), guest_dir(), lair])
+        .policy(LENIENT);
     shop::open(&world);
     world
 }
@@ -61,8 +63,10 @@ fn at_home(beast: &Beast) -> Option<Fate> {
     };
     match beast.ends {
         _ if beast.name.starts_with("hanging") || beast.name.starts_with("costume") => None,
+        _ if keepers::NOT_GRANTED.contains(&beast.name) => None,
         Ends::Stopped(why) => Some(fate(beast.name, "failed", &usual(why))),
-        Ends::Tamed(_) | Ends::Refused(_) => None,
+        Ends::Refused(why) => Some(fate(beast.name, "failed", &usual(why))),
+        Ends::Tamed(_) => None,
     }
 }
 

@@ -6,11 +6,11 @@
 use std::fmt::Write as _;
 
 use changebus::outside::wasm::PluginKind;
-use changebus_tests::beasts::{component, forged, stamped};
+use changebus_tests::beasts::{component, forged, leb, stamped, with_manifest};
 use serde_json::json;
 
 use super::keepers::Beast;
-use super::keepers::Ends::{self, Refused, Stopped, Tamed};
+use super::keepers::Ends::{self, Refused, Tamed};
 
 pub fn all() -> Vec<Beast> {
     let mut all = judges();
@@ -123,25 +123,25 @@ fn judges() -> Vec<Beast> {
     vec![
         Judge::default().beast("forged-empty-answer", Tamed("{}")),
         grow_in_turn(),
-        table.beast("grow-table", Stopped("more than the 100000 table elements it may have")),
-        nowhere.beast("realloc-nowhere", Stopped("trapped: realloc return: beyond end of memory")),
-        askew.beast("realloc-askew", Stopped("trapped: realloc return: result not aligned")),
-        trapped.beast("realloc-trap", Stopped("wasm `unreachable` instruction executed")),
-        keeps.beast("keep-what-was-lent", Stopped("trapped: borrow handles still remain at the end of the call")),
-        body("(call $drop (local.get 0))").beast("drop-twice", Stopped("trapped: unknown handle index")),
-        body("(call $drop_contender (i32.const 77))").beast("drop-what-never-was", Stopped("trapped: unknown handle index")),
-        body("(call $project (i32.const -1) (i32.const 64))").beast("ask-nobody", Stopped("trapped: unknown handle index")),
-        body("(i32.store8 (i32.const 16) (i32.const 7))").beast("no-such-case", Stopped("trapped: invalid expected discriminant")),
-        body("(i32.store (i32.const 24) (i32.const 100000))").beast("list-past-the-end", Stopped("out of bounds of memory")),
+        table.beast("grow-table", Refused("more than the 100000 table elements it may have")),
+        nowhere.beast("realloc-nowhere", Refused("trapped: realloc return: beyond end of memory")),
+        askew.beast("realloc-askew", Refused("trapped: realloc return: result not aligned")),
+        trapped.beast("realloc-trap", Refused("wasm `unreachable` instruction executed")),
+        keeps.beast("keep-what-was-lent", Refused("trapped: borrow handles still remain at the end of the call")),
+        body("(call $drop (local.get 0))").beast("drop-twice", Refused("trapped: unknown handle index")),
+        body("(call $drop_contender (i32.const 77))").beast("drop-what-never-was", Refused("trapped: unknown handle index")),
+        body("(call $project (i32.const -1) (i32.const 64))").beast("ask-nobody", Refused("trapped: unknown handle index")),
+        body("(i32.store8 (i32.const 16) (i32.const 7))").beast("no-such-case", Refused("trapped: invalid expected discriminant")),
+        body("(i32.store (i32.const 24) (i32.const 100000))").beast("list-past-the-end", Refused("out of bounds of memory")),
         body("(i32.store (i32.const 20) (i32.const 2004)) (i32.store (i32.const 24) (i32.const 3))")
-            .beast("list-askew", Stopped("not aligned")),
+            .beast("list-askew", Refused("not aligned")),
         body("(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 48))
               (i32.store (i32.const 24) (i32.const 4)) (i32.store (i32.const 48) (i32.const 0x80fffec3))")
-            .beast("not-utf8", Stopped("invalid utf-8")),
+            .beast("not-utf8", Refused("invalid utf-8")),
         body("(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 65000))
               (i32.store (i32.const 24) (i32.const 0x7fffffff))")
-            .beast("text-past-the-end", Stopped("out of bounds of memory")),
-        fields(post).beast("loop-after-the-answer", Stopped("computed for more than the 3 s it may")),
+            .beast("text-past-the-end", Refused("out of bounds of memory")),
+        fields(post).beast("loop-after-the-answer", Refused("computed for more than the 1 s it may")),
         fields(&crowd(20_000)).beast("many-functions", Tamed("{}")),
     ]
 }
@@ -191,7 +191,7 @@ fn grow_in_turn() -> Beast {
         name: "grow-in-turn",
         kind: PluginKind::Scorer,
         file,
-        ends: Stopped("more than the 160 MiB of memory it may have"),
+        ends: Refused("more than the 160 MiB of memory it may have"),
     }
 }
 
@@ -227,7 +227,7 @@ fn starters() -> Vec<Beast> {
     vec![
         start("(loop $l (br $l))").beast(
             "start-loop",
-            Refused("computed for more than the 3 s it may"),
+            Refused("computed for more than the 1 s it may"),
         ),
         start("(unreachable)").beast(
             "start-trap",
@@ -247,22 +247,25 @@ fn starters() -> Vec<Beast> {
             .beast("five-memories", Refused("memories count of 5 exceeds")),
         Beast::refused(
             PluginKind::Strategy,
-            "start-asks-the-host",
+            "ask-for-nothing",
             now,
-            "cannot be started: it may not use `clock`",
+            "imports `changebus:host/clock@0.1.0` without asking for it",
         ),
     ]
 }
+
+const MANIFEST: &[u8] = br#"{"manifest":1,"kind":"strategy","asks":["workspace"]}"#;
 
 /// A strategy's answer is at 16: ok or err, at 20 proposal or decline, at 24 the patch, then its texts; or the reason.
 fn strategies() -> Vec<Beast> {
     let strategy = |name, body: &str, ends| Beast {
         name,
         kind: PluginKind::Strategy,
-        file: forged(
-            "strategy",
-            &format!(
-                r#"(module
+        file: with_manifest(
+            &forged(
+                "strategy",
+                &format!(
+                    r#"(module
                 (import "changebus:strategy/failure@0.1.0" "[resource-drop]context" (func $drop_context (param i32)))
                 (import "changebus:host/workspace@0.1.0" "[resource-drop]tree" (func $drop_tree (param i32)))
                 (import "changebus:host/patching@0.1.0" "[constructor]patch" (func $patch (result i32)))
@@ -274,7 +277,9 @@ fn strategies() -> Vec<Beast> {
                     (call $drop_context (local.get 0))
                     (call $drop_tree (local.get 1))
                     (i32.const 16)))"#
+                ),
             ),
+            MANIFEST,
         ),
         ends,
     };
@@ -287,17 +292,17 @@ fn strategies() -> Vec<Beast> {
         strategy(
             "give-what-was-dropped",
             "(local.set 2 (call $patch)) (call $drop_patch (local.get 2)) (i32.store (i32.const 24) (local.get 2))",
-            Stopped("trapped: unknown handle index"),
+            Refused("trapped: unknown handle index"),
         ),
         strategy(
             "give-the-tree-as-patch",
             "(i32.store (i32.const 24) (local.get 1))",
-            Stopped("trapped: unknown handle index"),
+            Refused("trapped: unknown handle index"),
         ),
         strategy(
             "lose-patches",
             "(loop $l (drop (call $patch)) (br $l))",
-            Stopped("holds more than the 10000 host objects it may"),
+            Refused("holds more than the 10000 host objects it may"),
         ),
     ]
 }
@@ -325,32 +330,16 @@ fn misfits() -> Vec<Beast> {
             wat_module(),
             "is a core module, not a component",
         ),
-        refused(
-            "truncated",
-            good[..good.len() / 2].to_vec(),
-            "is not a WebAssembly component, or is damaged",
-        ),
-        refused(
-            "one-byte-short",
-            good[..good.len() - 1].to_vec(),
-            "is damaged",
-        ),
-        refused(
-            "one-byte-more",
-            [good.as_slice(), &[1]].concat(),
-            "is damaged",
-        ),
-        refused(
-            "nothing",
-            Vec::new(),
-            "is not a WebAssembly component, or is damaged",
-        ),
+        refused("truncated", good[..good.len() / 2].to_vec(), "is torn"),
+        refused("one-byte-short", good[..good.len() - 1].to_vec(), "is torn"),
+        refused("one-byte-more", [good.as_slice(), &[1]].concat(), ""),
+        refused("nothing", Vec::new(), "is empty"),
         refused(
             "prose",
             b"dear host, please run me".to_vec(),
-            "is not a WebAssembly component, or is damaged",
+            "does not begin like one",
         ),
-        refused("torn-name", torn_names, "malformed UTF-8"),
+        refused("torn-name", torn_names, "UTF-8"),
         refused("no-world", component("(component)"), "exports none of"),
         refused(
             "other-world",
@@ -414,16 +403,4 @@ fn dolls(depth: usize) -> Vec<u8> {
         &outermost[HEAD.len()..],
     ]
     .concat()
-}
-
-fn leb(mut n: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = (n & 0x7f) as u8;
-        n >>= 7;
-        bytes.push(if n > 0 { low | 0x80 } else { low });
-        if n == 0 {
-            return bytes;
-        }
-    }
 }

@@ -30,6 +30,13 @@ pub enum Ends {
 
 use Ends::{Refused, Stopped, Tamed};
 
+/// To these the operator grants nothing but the tree.
+pub const NOT_GRANTED: [&str; 3] = [
+    "not-granted-model",
+    "not-granted-clock",
+    "not-granted-chance",
+];
+
 pub fn all() -> Vec<Beast> {
     let mut all = strategies();
     all.extend(scorers());
@@ -191,6 +198,40 @@ pub fn strategies() -> Vec<Beast> {
         .into_iter()
         .map(|(name, mood, ends)| beast(PluginKind::Strategy, name, "moody-strategy", mood, ends))
         .collect();
+    for (name, mood, why) in [
+        (
+            "blunt-loop",
+            "loop",
+            "computed for more than the 1 s it may",
+        ),
+        ("blunt-panic", "panic", "no idea what smoke means"),
+        (
+            "blunt-flood",
+            "return-100mb",
+            "more data in one call than the 8 MiB it may",
+        ),
+    ] {
+        let file = stamped("moody-strategy", &json!({ "do": mood }));
+        beasts.push(Beast::refused(PluginKind::Strategy, name, file, why));
+    }
+    for (name, mood, ends) in [
+        (NOT_GRANTED[0], "ask", Tamed("grant.llm")),
+        (
+            NOT_GRANTED[1],
+            "watch-the-clock",
+            Stopped("may not use `clock`"),
+        ),
+        (NOT_GRANTED[2], "draw", Stopped("may not use `random`")),
+    ] {
+        let mood = json!({ "do": mood });
+        beasts.push(beast(
+            PluginKind::Strategy,
+            name,
+            "moody-strategy",
+            mood,
+            ends,
+        ));
+    }
     let exit = json!({ "do": "exit" });
     let ends = Stopped("trapped: Exited with i32 exit status 1");
     beasts.push(beast(
