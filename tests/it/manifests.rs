@@ -183,7 +183,15 @@ fn a_guest_made_with_wit_bindgen_alone_carries_a_manifest_on_either_target() {
     for (name, asks) in [
         (
             "moody-strategy",
-            json!(["history", "llm", "probe", "workspace"]),
+            json!([
+                "clock",
+                "history",
+                "llm",
+                "probe",
+                "random",
+                "tools",
+                "workspace"
+            ]),
         ),
         ("moody-scorer", json!(["history"])),
         ("printing-strategy", json!(["workspace"])),

@@ -13,22 +13,19 @@ use changebus::event::{
     PluginFailure, PluginFailureKind, PluginRef, SystemBlock,
 };
 use changebus::outside::wasm::{Called, Limits, LogLevel, PluginKind, Plugins, StrategyAnswer};
+use changebus_tests::desk::{Books, Reply, field, task};
 use changebus_tests::guests::guest_dir;
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
 
-use desk::{Books, Reply, field, task};
-
-pub mod desk;
-
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| plugins(Limits::default()));
 
-fn plugins(limits: Limits) -> Plugins {
+pub fn plugins(limits: Limits) -> Plugins {
     Plugins::load(&[guest_dir()], &cache(), limits).expect("the engine starts")
 }
 
-fn cache() -> PathBuf {
+pub fn cache() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache")
 }
 
@@ -829,7 +826,7 @@ async fn alone_bad_guests_leave_little_behind() {
 }
 
 /// The most memory this process ever had, in KiB.
-fn most_resident_kib() -> u64 {
+pub fn most_resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status
         .lines()

@@ -17,8 +17,8 @@ use changebus::outside::wasm::{
 use changebus_tests::guests::{guest, manifest, stamp};
 use serde_json::json;
 
-use crate::plugins::desk::field;
 use crate::swap::until;
+use changebus_tests::desk::field;
 
 /// A plugin directory and a state directory of its own.
 pub struct Place {

@@ -13,9 +13,9 @@ use changebus::outside::wasm::{PluginKind, Plugins, Setup, Step, View};
 use changebus_tests::guests::{guest, manifest, stamp};
 use sha2::{Digest, Sha256};
 
-use crate::plugins::desk::field;
 use crate::plugins::{alone, assert_passes};
 use crate::registry::{Place, open};
+use changebus_tests::desk::field;
 
 /// Waits until it holds; a story that takes longer than this has come to a halt.
 pub fn until(what: &str, holds: impl Fn() -> bool) {

@@ -1,6 +1,8 @@
 //! What the stories share: a world to happen in, guests, judges from outside.
 
+pub mod beasts;
 pub mod cases;
+pub mod desk;
 pub mod guests;
 pub mod python;
 pub mod shop;

@@ -8,7 +8,9 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
+mod bench_plugins;
 mod bench_watch;
+mod fuzz;
 mod golden;
 mod guests;
 mod prerequisites;
@@ -20,7 +22,12 @@ cargo xtask guests     build the bundled plugins and the test guests
 cargo xtask golden     keep compiled plugins of a new interface version in tests/golden
 cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
+cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
+cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
+
+/// Always the same, so that nothing is built twice.
+const FEATURES: [&str; 3] = ["--workspace", "--features", "changebus/failpoints"];
 
 fn main() -> anyhow::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -32,6 +39,8 @@ fn main() -> anyhow::Result<()> {
         Some("golden") => golden::keep(&root),
         Some("prepare") => prerequisites::install(),
         Some("cases") => cases(&root),
+        Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
+        Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
         Some("bench-watch") => bench_watch(&root),
         _ => bail!("{USAGE}"),
     }
@@ -47,10 +56,7 @@ fn root() -> anyhow::Result<PathBuf> {
 
 fn demo(root: &Path, rest: &[String]) -> anyhow::Result<()> {
     guests::build(root)?;
-    run(
-        "building the host",
-        cargo(root).args(["build", "--workspace", "--features", "changebus/failpoints"]),
-    )?;
+    run("building the host", cargo(root).arg("build").args(FEATURES))?;
     run(
         "the demo",
         Command::new(root.join("target/debug/changebus"))
@@ -67,20 +73,19 @@ fn test(root: &Path, rest: &[String]) -> anyhow::Result<()> {
         cargo(root).args(["fmt", "--all", "--check"]),
     )?;
     guests::build(root)?;
-    let features = ["--workspace", "--features", "changebus/failpoints"];
     run(
         "linting",
         cargo(root)
             .arg("clippy")
-            .args(features)
+            .args(FEATURES)
             .args(["--all-targets", "--", "-D", "warnings"]),
     )?;
-    run("building", cargo(root).arg("build").args(features))?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
     run(
         "testing",
         cargo(root)
             .args(["test", "--no-fail-fast"])
-            .args(features)
+            .args(FEATURES)
             .args(rest),
     )
 }
@@ -88,22 +93,20 @@ fn test(root: &Path, rest: &[String]) -> anyhow::Result<()> {
 fn cases(root: &Path) -> anyhow::Result<()> {
     prerequisites::install()?;
     guests::build(root)?;
-    let features = ["--workspace", "--features", "changebus/failpoints"];
-    run("building", cargo(root).arg("build").args(features))?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
     let table = root.join("docs/cases.md");
     run(
         "the real cases",
         cargo(root)
             .arg("test")
-            .args(features)
+            .args(FEATURES)
             .args(["--test", "it", "cases::"])
             .env("CHANGEBUS_CASES_TABLE", table),
     )
 }
 
 fn bench_watch(root: &Path) -> anyhow::Result<()> {
-    let features = ["--workspace", "--features", "changebus/failpoints"];
-    run("building", cargo(root).arg("build").args(features))?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
     bench_watch::run(root)
 }
 

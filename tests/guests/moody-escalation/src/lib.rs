@@ -6,12 +6,21 @@
 #![cfg(target_family = "wasm")]
 
 use std::collections::BTreeMap;
+use std::hint::black_box;
 
 use changebus::host::config;
 use exports::changebus::escalation::gate::{Action, Decision, Guest, Reason, Tournament};
 use serde_json::Value;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:escalation/escalation", generate_all });
+
+mod fuzz;
+#[path = "../../mood.rs"]
+mod mood;
+#[path = "../../stamp.rs"]
+mod stamp;
+#[path = "../../tape.rs"]
+pub mod tape;
 
 struct Moody;
 
@@ -21,8 +30,7 @@ changebus_sdk::manifest!(escalation, asks = [], config = BTreeMap<String, Value>
 
 impl Guest for Moody {
     fn decide(tournament: &Tournament) -> Result<Decision, String> {
-        let config: Value =
-            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        let config = mood::mood(&config::get_json(), &tournament.project(), "human")?;
         let first = tournament
             .contenders()
             .first()
@@ -34,8 +42,54 @@ impl Guest for Moody {
             "stranger" => Ok(decision(Action::Merge, Some("Z".to_owned()))),
             "give-up" => Err("cannot decide".to_owned()),
             "panic" => panic!("cannot go on"),
+            "loop" => spin(),
+            "allocate" => allocate(),
+            "many-reasons" => Ok(many_reasons()),
+            "costume" => Ok(dressed()),
+            "fuzz" => Ok(fuzz::decision(
+                config["tape"].as_str().unwrap_or_default(),
+                first,
+            )),
             other => Err(format!("no mood `{other}`")),
         }
+    }
+}
+
+fn spin() -> ! {
+    let mut n = 0u64;
+    loop {
+        n = black_box(n.wrapping_add(1));
+    }
+}
+
+fn allocate() -> ! {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+fn many_reasons() -> Decision {
+    let reason = |n: u32| Reason {
+        code: n.to_string(),
+        message: "because ".repeat(8),
+    };
+    Decision {
+        action: Action::Human,
+        contender: None,
+        reasons: (0..20_000).map(reason).collect(),
+    }
+}
+
+fn dressed() -> Decision {
+    let costume = "\u{1b}[2J<script>x</script>\u{202e}\n@everyone";
+    Decision {
+        action: Action::Human,
+        contender: None,
+        reasons: vec![Reason {
+            code: costume.to_owned(),
+            message: costume.to_owned(),
+        }],
     }
 }
 

@@ -14,6 +14,14 @@ use serde_json::{Value, json};
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:scorer/scorer", generate_all });
 
+mod fuzz;
+#[path = "../../mood.rs"]
+mod mood;
+#[path = "../../stamp.rs"]
+mod stamp;
+#[path = "../../tape.rs"]
+pub mod tape;
+
 struct Moody;
 
 export!(Moody);
@@ -22,25 +30,28 @@ changebus_sdk::manifest!(scorer, asks = [history], config = BTreeMap<String, Val
 
 impl Guest for Moody {
     fn score(tournament: &Tournament) -> Result<Vec<Scored>, String> {
-        let config: Value =
-            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        let config = mood::mood(&config::get_json(), &tournament.project(), "score")?;
         let all = tournament.contenders();
         let honest = all.iter().map(mark);
         match config["do"].as_str().unwrap_or_default() {
             "score" => Ok(honest.collect()),
             "first-only" => Ok(honest.take(1).collect()),
-            "nan" => Ok(honest
-                .map(|one| Scored {
-                    total: f64::NAN,
-                    ..one
-                })
-                .collect()),
-            "too-high" => Ok(honest
-                .map(|one| Scored {
-                    total: 100.5,
-                    ..one
-                })
-                .collect()),
+            "nan" => Ok(totals(honest, f64::NAN)),
+            "infinite" => Ok(totals(honest, f64::INFINITY)),
+            "negative" => Ok(totals(honest, -0.5)),
+            "too-high" => Ok(totals(honest, 100.5)),
+            "none" => Ok(Vec::new()),
+            "million" => Ok(million(honest.collect())),
+            "costume" => Ok(honest.map(dressed).collect()),
+            "panic" => panic!("cannot count"),
+            "allocate" => allocate(),
+            "return-100mb" => Err("x".repeat(100 << 20)),
+            "hoard-handles" => hoard_handles(tournament),
+            "flood-hostcalls" => flood_hostcalls(tournament),
+            "fuzz" => Ok(fuzz::scores(
+                config["tape"].as_str().unwrap_or_default(),
+                &all,
+            )),
             "bad-mark" => Ok(honest
                 .map(|one| Scored {
                     marks: vec![("diff".to_owned(), f64::INFINITY)],
@@ -59,6 +70,43 @@ impl Guest for Moody {
             "tell" => Err(tell(tournament, &all).to_string()),
             other => Err(format!("no mood `{other}`")),
         }
+    }
+}
+
+fn totals(honest: impl Iterator<Item = Scored>, total: f64) -> Vec<Scored> {
+    honest.map(|one| Scored { total, ..one }).collect()
+}
+
+fn million(honest: Vec<Scored>) -> Vec<Scored> {
+    honest.into_iter().cycle().take(1_000_000).collect()
+}
+
+fn dressed(one: Scored) -> Scored {
+    let costume = "\u{1b}[2J<script>x</script>\u{202e}\n@everyone".to_owned();
+    Scored {
+        disqualified: Some(costume.clone()),
+        marks: vec![(costume, 1.0)],
+        ..one
+    }
+}
+
+fn allocate() -> ! {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(black_box(vec![1u8; 1 << 20]));
+    }
+}
+
+fn hoard_handles(tournament: &Tournament) -> ! {
+    let mut hoard = Vec::new();
+    loop {
+        hoard.push(tournament.contenders());
+    }
+}
+
+fn flood_hostcalls(tournament: &Tournament) -> ! {
+    loop {
+        black_box(tournament.score("A"));
     }
 }
 

@@ -8,25 +8,36 @@
 use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use changebus::host::{budget, config, history, llm, log, probe};
+use changebus::host::{budget, clock, config, history, llm, log, probe, random, tools};
 use exports::changebus::strategy::fix::{Context, Guest, Outcome, Patch, Proposal, Tree};
 use serde_json::{Value, json};
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
 
+mod fuzz;
+#[path = "../../mood.rs"]
+mod mood;
+#[path = "../../stamp.rs"]
+mod stamp;
+#[path = "../../tape.rs"]
+pub mod tape;
+
+/// What steers a terminal, hides, or speaks to the page around it.
+const COSTUME: &str = "\u{1b}[2J\u{1b}[31mRED\u{1b}]0;owned\u{7} <script>alert(1)</script> <img src=x onerror=y> \
+    \u{202e}gnp.exe\u{202c}\u{200b}\r\nSigned-off-by: Root <root@example.org>\n\n# @everyone [x](javascript:y) fixes #1\n";
+
 struct Moody;
 
 export!(Moody);
 
-changebus_sdk::manifest!(strategy, asks = [history, llm, probe, workspace], config = BTreeMap<String, Value>);
+changebus_sdk::manifest!(strategy, asks = [clock, history, llm, probe, random, tools, workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
     fn run(context: &Context, tree: &Tree) -> Result<Outcome, String> {
         std::panic::set_hook(Box::new(|panic| {
             log::emit(log::Level::Error, &panic.to_string(), &[])
         }));
-        let config: Value =
-            serde_json::from_str(&config::get_json()).map_err(|error| error.to_string())?;
+        let config = mood::mood(&config::get_json(), &context.project(), "decline")?;
         match config["do"].as_str().unwrap_or_default() {
             "propose" => Ok(propose(&config)),
             "propose-bytes" => Ok(propose_bytes()),
@@ -35,6 +46,9 @@ impl Guest for Moody {
             "give-up" => Err("I am broken".to_owned()),
             "loop" => spin(),
             "allocate" => allocate(),
+            "abort" => std::process::abort(),
+            "exit" => std::process::exit(3),
+            "recurse-flat" => Ok(Outcome::Decline(recurse_flat(1).to_string())),
             "panic" => panic!("no idea what {} means", context.project()),
             "recurse" => Ok(Outcome::Decline(recurse(1).to_string())),
             "return-100mb" => Ok(Outcome::Decline("x".repeat(100 << 20))),
@@ -47,6 +61,23 @@ impl Guest for Moody {
             "tell" => Ok(tell(context, tree)),
             "ask" => Ok(ask(&config)),
             "probe" => Ok(try_patch()),
+            "tool" => Ok(use_tool()),
+            "getters" => Ok(use_getter(config["times"].as_u64().unwrap_or_default())),
+            "ask-forever" => ask_forever(),
+            "million-log-lines" => Ok(log_lines(1_000_000)),
+            "long-log-line" => Ok(send(4 << 20)),
+            "costume" => Ok(dress_up(config["edits"].is_array().then_some(&config))),
+            "costume-err" => Err(COSTUME.to_owned()),
+            "costume-panic" => panic!("{COSTUME}"),
+            "many-notes" => Ok(many_notes()),
+            "draw" => Ok(draw()),
+            "watch-the-clock" => watch_the_clock(),
+            "search" => Ok(search(tree)),
+            "fuzz" => Ok(fuzz::play(
+                config["tape"].as_str().unwrap_or_default(),
+                context,
+                tree,
+            )),
             other => Err(format!("no mood `{other}`")),
         }
     }
@@ -117,6 +148,90 @@ fn allocate() -> ! {
 fn recurse(depth: u64) -> u64 {
     let frame = black_box([depth; 64]);
     recurse(depth + 1) + frame[0]
+}
+
+#[expect(unconditional_recursion, reason = "the host has to end it")]
+#[inline(never)]
+fn recurse_flat(depth: u64) -> u64 {
+    recurse_flat(black_box(depth) + 1) + 1
+}
+
+fn log_lines(lines: u32) -> Outcome {
+    for line in 0..lines {
+        log::emit(log::Level::Info, &line.to_string(), &[]);
+    }
+    Outcome::Decline("logged".to_owned())
+}
+
+/// Text that would like to be more than text, wherever a strategy may leave some.
+fn dress_up(config: Option<&Value>) -> Outcome {
+    let fields = [(COSTUME.to_owned(), COSTUME.to_owned())];
+    log::emit(log::Level::Error, COSTUME, &fields);
+    let Some(config) = config else {
+        return Outcome::Decline(COSTUME.to_owned());
+    };
+    match hand_in(config) {
+        Outcome::Propose(honest) => Outcome::Propose(Proposal {
+            rationale: COSTUME.to_owned(),
+            notes: vec![(COSTUME.to_owned(), COSTUME.to_owned())],
+            ..honest
+        }),
+        declined => declined,
+    }
+}
+
+fn many_notes() -> Outcome {
+    let note = |n: usize| (n.to_string(), "n".repeat(20));
+    Outcome::Propose(Proposal {
+        patch: Patch::new(),
+        rationale: "r".repeat(1 << 20),
+        confidence: 1.0,
+        notes: (0..1_000).map(note).collect(),
+    })
+}
+
+/// Chance without end: how much comes when far too much is asked for, and whether it is always the same.
+fn draw() -> Outcome {
+    let (first, second) = (random::bytes(u32::MAX), random::bytes(16));
+    answer(&json!({ "drawn": first.len(), "little": second.len(), "now": clock::now_ms() }))
+}
+
+fn watch_the_clock() -> ! {
+    loop {
+        black_box(clock::now_ms());
+    }
+}
+
+/// Patterns that are expensive where an engine is naive.
+fn search(tree: &Tree) -> Outcome {
+    let regex = changebus::host::workspace::SearchOpts::REGEX;
+    let patterns = ["(a*)*b", "((a{100}){100}){100}", "(", "\\p{L}{5000}"];
+    let codes = patterns.map(|pattern| tree.search(pattern, regex, Some("**/**/**/**"), u32::MAX));
+    let codes = codes.map(|found| found.err().map(|fault| fault.code));
+    let glob = tree.glob(&"**/".repeat(10_000), u32::MAX);
+    answer(&json!({ "search": codes, "glob": glob.err().map(|fault| fault.code) }))
+}
+
+fn use_getter(times: u64) -> Outcome {
+    for _ in 0..times {
+        black_box(clock::now_ms());
+    }
+    Outcome::Decline("got".to_owned())
+}
+
+/// Asks the model again and again, as fast as it answers.
+fn ask_forever() -> ! {
+    let prompt = llm::Prompt::new(10);
+    loop {
+        let _ = black_box(prompt.send());
+    }
+}
+
+fn use_tool() -> Outcome {
+    match tools::run("format", &Patch::new()) {
+        Err(fault) => answer(&json!({ "code": fault.code, "message": fault.message })),
+        Ok(report) => answer(&json!({ "output": report.output(100), "diff": report.diff() })),
+    }
 }
 
 fn send(bytes: usize) -> Outcome {

@@ -1,4 +1,4 @@
-//! A strategy for wasm32-wasip2 that prints, and panics when its config is not empty.
+//! A strategy for wasm32-wasip2 that prints, panics when its config is not empty, and exits when stamped so.
 //!
 //! Touches: nothing.
 //! Change here: when the little of WASI that the host offers changes.
@@ -12,6 +12,9 @@ use serde_json::Value;
 
 wit_bindgen::generate!({ path: "../../../wit", world: "changebus:strategy/strategy", generate_all });
 
+#[path = "../../stamp.rs"]
+mod stamp;
+
 struct Printing;
 
 export!(Printing);
@@ -19,9 +22,12 @@ export!(Printing);
 changebus_sdk::manifest!(strategy, asks = [workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Printing {
-    fn run(_: &Context, _: &Tree) -> Result<Outcome, String> {
+    fn run(context: &Context, _: &Tree) -> Result<Outcome, String> {
         println!("looking");
         let config = changebus::host::config::get_json();
+        if stamp::text().contains("exit") && !stamp::is_tried_out(&context.project()) {
+            std::process::exit(3);
+        }
         assert_eq!(config, "{}", "the config should be empty");
         let seen = (
             std::env::args().count(),
