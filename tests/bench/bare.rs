@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use changebus::outside::wasm::{Contender, Field};
+use ::changebus::outside::wasm::{Contender, Field};
 use wasmtime::component::{Component, HasSelf, Linker, Resource, ResourceTable};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 

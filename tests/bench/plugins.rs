@@ -117,14 +117,14 @@ async fn scorer_call(cache: &Path) -> Row {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     // In turns, so that whatever else the machine does falls on both.
     for _ in 0..CALLS {
-        let field = field("score");
+        let asked = field("score");
         let started = Instant::now();
-        let called = plugins.run_scorer(&plugin, field).await;
+        let called = plugins.run_scorer(&plugin, asked).await;
         ours.push(started.elapsed());
         assert!(called.answer.is_ok_and(|scores| scores.len() == 2));
-        let field = field("score");
+        let asked = field("score");
         let started = Instant::now();
-        let scored = bare.score(field);
+        let scored = bare.score(asked);
         theirs.push(started.elapsed());
         assert_eq!(scored, 2);
     }

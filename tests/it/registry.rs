@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use changebus::conduct::Kept;
 use changebus::config::Quarantine;
-use changebus::event::{Ended, FaultOf, Health, PluginFailure, PluginFailureKind, PluginRef};
+use changebus::event::{Health, PluginFailure, PluginFailureKind, PluginRef};
 use changebus::outside::wasm::{
     Capability, Grants, InUse, Limits, LoadProblem, PluginKind, Plugins, Setup, Step, clear,
     lock_text,

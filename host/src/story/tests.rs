@@ -237,6 +237,7 @@ fn the_json_of_a_merged_run_is_the_documented_object() {
         "output_tokens": 200,
         "cost_usd": 0.01
       },
+      "denials": [],
       "seconds": 5.5
     },
     {
@@ -271,6 +272,7 @@ fn the_json_of_a_merged_run_is_the_documented_object() {
         "output_tokens": 200,
         "cost_usd": 0.02
       },
+      "denials": [],
       "seconds": 5.5
     },
     {
@@ -302,6 +304,7 @@ fn the_json_of_a_merged_run_is_the_documented_object() {
         "output_tokens": 0,
         "cost_usd": 0.0
       },
+      "denials": [],
       "seconds": 0.5
     }
   ],

@@ -38,10 +38,13 @@ struct Settings {
     model: Option<String>,
     /// How hard the model thinks: `low` to `max`.
     effort: Option<String>,
+    #[config(min = 0, max = 1)]
     temperature: Option<f64>,
     /// Caps thinking and answer of one turn together; 8000 by default.
+    #[config(min = 1)]
     max_output_tokens: u32,
     /// Calls of the model at most; 24 by default.
+    #[config(min = 1)]
     turns: u32,
     /// Probes at most, within what the host grants; 5 by default.
     probes: u32,
