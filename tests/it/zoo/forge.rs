@@ -249,7 +249,7 @@ fn starters() -> Vec<Beast> {
             PluginKind::Strategy,
             "ask-for-nothing",
             now,
-            "imports `changebus:host/clock@0.1.0` without asking for it",
+            "without asking for it",
         ),
     ]
 }
@@ -357,7 +357,11 @@ fn misfits() -> Vec<Beast> {
             export(&imports, "0.1.0"),
             "imports `stranger:there/i0@0.1.0`",
         ),
-        refused("russian-dolls", dolls(2_000), "nesting"),
+        refused(
+            "russian-dolls",
+            dolls(20_000),
+            "does not have export `score`",
+        ),
         refused(
             "wrong-type",
             wrong_type(),
