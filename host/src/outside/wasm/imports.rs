@@ -146,8 +146,7 @@ impl State {
                 answer?
             }
         };
-        self.account
-            .keep(import.name, &asked, answer.as_ref().map_err(|fault| fault))?;
+        self.account.keep(import.name, &asked, answer.as_ref())?;
         Ok(answer?)
     }
 
