@@ -290,7 +290,7 @@ async fn a_patch_may_hold_anything() {
     .to_vec();
     let diffs = diffs.map(<[u8]>::to_vec).to_vec();
     let contents: Vec<Vec<u8>> = FILES.map(|(_, text)| text.as_bytes().to_vec()).to_vec();
-    drive("a_patch", 300, async |random| {
+    drive("a_patch", 120, async |random| {
         let text = |random: &mut Rng, seeds: &[Vec<u8>]| {
             String::from_utf8_lossy(&mutated(random, seeds)).into_owned()
         };
