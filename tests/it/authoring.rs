@@ -556,7 +556,11 @@ fn a_plugin_is_installed_whole_and_never_over_another_one() {
         "{}",
         said(&over)
     );
-    assert_eq!(listed(&author), view);
+    let still = listed(&author);
+    assert_eq!(
+        active(&still, "mine").map(|p| &p["digest"]),
+        Some(&mine["digest"])
+    );
     // A name that is taken in another directory, where the program's own lie.
     let over = install(&[&reverting, "--name", "minimal-fix"]);
     assert!(

@@ -115,8 +115,8 @@ fn every_file_that_is_no_plugin_is_told_apart_by_name() {
     damaged[9..16].fill(0xff);
     let mut patched = good.clone();
     let name = b"cabi_realloc";
-    let first = good.windows(name.len()).position(|one| one == name);
-    patched[first.expect("it exports its allocator")] = b'k';
+    let last = good.windows(name.len()).rposition(|one| one == name);
+    patched[last.expect("it exports its allocator")] = b'k';
     let files: Vec<(&str, Vec<u8>, Step, &str)> = vec![
         ("nothing", vec![], Step::Kind, "is empty; copy it again"),
         (
@@ -288,7 +288,7 @@ fn a_configuration_that_a_plugin_does_not_take_keeps_it_out_and_is_named() {
 #[test]
 fn a_right_needs_the_import_the_manifest_and_the_operator() {
     let place = Place::new();
-    let asks = ["llm", "probe", "workspace", "history", "clock"];
+    let asks = Capability::ALL.map(Capability::name);
     let strategy = stamp(
         &guest("moody-strategy"),
         &manifest("strategy", "1.0.0", &asks),
@@ -308,13 +308,27 @@ fn a_right_needs_the_import_the_manifest_and_the_operator() {
         },
         ..place.setup()
     });
-    use Capability::{History, Llm, Probe, Workspace};
     let list = plugins.list();
-    // The clock is asked for and allowed, but not imported.
-    assert_eq!(list[0].granted, BTreeSet::from([Llm, Workspace, History]));
-    assert_eq!(list[0].withheld, BTreeSet::from([Probe]));
-    assert_eq!(list[1].granted, BTreeSet::from([Workspace]));
-    assert_eq!(list[1].withheld, BTreeSet::from([Llm, Probe, History]));
+    let all = BTreeSet::from(Capability::ALL);
+    let (probe, workspace) = (
+        BTreeSet::from([Capability::Probe]),
+        BTreeSet::from([Capability::Workspace]),
+    );
+    assert_eq!(list[0].granted, &all - &probe);
+    assert_eq!(list[0].withheld, probe);
+    assert_eq!(list[1].granted, workspace);
+    assert_eq!(list[1].withheld, &all - &workspace);
+    let printing = stamp(
+        &guest("printing-strategy"),
+        &manifest("strategy", "1.0.0", &asks),
+    );
+    let place = Place::new();
+    place.put("printing.wasm", &printing);
+    let granted = open(place.setup()).list()[0].granted.clone();
+    assert!(
+        !granted.contains(&Capability::Llm),
+        "what is asked for and allowed, but not imported, is not granted: {granted:?}"
+    );
 }
 
 #[test]

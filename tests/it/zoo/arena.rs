@@ -172,7 +172,9 @@ async fn a_tournament_full_of_beasts_ends_and_the_honest_strategy_wins() {
         ("the report", report.as_bytes()),
         ("the log", log.as_slice()),
     ] {
-        assert_harmless(place, &String::from_utf8_lossy(text));
+        // The report itself breaks up what would ring somebody, with a space of no width.
+        let text = String::from_utf8_lossy(text).replace("@\u{200b}", "@");
+        assert_harmless(place, &text.replace("#\u{200b}", "#"));
     }
     assert_no_markup("the report", &report);
     for variant in story["variants"].as_array().expect("there are variants") {

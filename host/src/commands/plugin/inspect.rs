@@ -81,6 +81,7 @@ pub async fn examine(
 ) -> anyhow::Result<Result<PluginInfo, LoadProblem>> {
     let mut setup = plugin_setup(config);
     setup.dirs = vec![];
+    let file = std::path::absolute(file)?;
     let examined = tokio::task::spawn_blocking(move || {
         Plugins::open(setup).map(|plugins| plugins.examine(&file))
     });
@@ -201,7 +202,10 @@ fn kind_of(schema: &Value) -> String {
         }
         _ => "any".to_owned(),
     };
-    match (schema["minimum"].as_f64(), schema["maximum"].as_f64()) {
+    // Beyond this a bound is that of the type, and nothing to tell.
+    const TELLING: f64 = (1u64 << 53) as f64;
+    let bound = |name: &str| schema[name].as_f64().filter(|bound| bound.abs() < TELLING);
+    match (bound("minimum"), bound("maximum")) {
         (Some(least), Some(most)) => format!("{kind} {least} to {most}"),
         (Some(least), None) => format!("{kind} from {least}"),
         (None, Some(most)) => format!("{kind} to {most}"),
@@ -231,6 +235,8 @@ mod tests {
     fn a_key_of_the_configuration_is_told_with_its_bounds() {
         let schema = json!({"type": ["integer", "null"], "minimum": 1, "maximum": 20});
         assert_eq!(kind_of(&schema), "integer 1 to 20");
+        let schema = json!({"type": "integer", "minimum": 0, "maximum": u64::MAX});
+        assert_eq!(kind_of(&schema), "integer from 0");
         assert_eq!(kind_of(&json!({"enum": ["low", "high"]})), "low | high");
         assert_eq!(kind_of(&json!({})), "any");
     }

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::inspect::{name_of, plain, shown};
-use crate::commands::{ExitCode, database, log, plugin_setup};
+use crate::commands::{CALLS, ExitCode, database, log, plugin_setup};
 use crate::conduct::Kept;
 use crate::config::Config;
-use crate::event::Health;
+use crate::event::{Event, Health};
 use crate::outside::store;
 use crate::outside::wasm::{self, ActivePlugin, Plugins, View, listed};
 
@@ -68,12 +68,22 @@ fn of_daemon(config: &Config) -> anyhow::Result<Option<Listed>> {
 pub async fn view(config: &Config) -> anyhow::Result<View> {
     let mut setup = plugin_setup(config);
     if database(config).exists() {
-        let calls = log(config)?.plugin_calls(crate::commands::CALLS).await?;
-        let clears = wasm::clears(&config.host.state);
-        setup.conduct = Arc::new(Kept::fold(&config.plugins.quarantine, clears, &calls));
+        match calls(config).await {
+            Ok(calls) => {
+                let clears = wasm::clears(&config.host.state);
+                let kept = Kept::fold(&config.plugins.quarantine, clears, &calls);
+                setup.conduct = Arc::new(kept);
+            }
+            // What is loaded can be told all the same.
+            Err(error) => tracing::warn!("how the plugins behaved is not known: {error:#}"),
+        }
     }
     let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await??;
     Ok(plugins.view())
+}
+
+async fn calls(config: &Config) -> anyhow::Result<Vec<Event>> {
+    Ok(log(config)?.plugin_calls(CALLS).await?)
 }
 
 fn may_be_called(plugin: &ActivePlugin) -> bool {

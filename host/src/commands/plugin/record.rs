@@ -276,7 +276,7 @@ fn strategy_case(config: &Config, run: &Run, entry: &Entry, args: &Args) -> anyh
         failing: failing.collect(),
         commits: run.change.commits.clone(),
         env: project.map(|p| p.env.clone()).unwrap_or_default(),
-        tools: Default::default(),
+        tools: project.map(|p| p.tools.clone()).unwrap_or_default(),
         config: table(&entry.config),
         facts: Facts {
             project: run.project.clone(),
@@ -322,7 +322,23 @@ fn answers(run: &Run, variant: &str) -> Vec<Answer> {
             },
             at_ms: Some(millis(kept.at)),
         });
-    let mut all: Vec<Answer> = model.chain(probes).collect();
+    let tools =
+        journal
+            .tools
+            .iter()
+            .filter(|(key, _)| own(key))
+            .filter_map(|(_, (asked, kept))| {
+                let (name, patch) = asked.rsplit_once(' ')?;
+                Some(Answer {
+                    to: Asked::Tool {
+                        name: name.to_owned(),
+                        patch: patch.to_owned(),
+                        reply: kept.answer.clone().into(),
+                    },
+                    at_ms: Some(millis(kept.at)),
+                })
+            });
+    let mut all: Vec<Answer> = model.chain(probes).chain(tools).collect();
     all.sort_by_key(|a| a.at_ms);
     all
 }

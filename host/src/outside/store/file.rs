@@ -1,6 +1,6 @@
 //! Opens, locks, checks and copies the database file.
 //!
-//! Touches: files, sqlite.
+//! Touches: files, sqlite, processes.
 //! Change here: when a log is opened under other conditions, or the schema gets a new migration.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};

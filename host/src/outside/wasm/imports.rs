@@ -1,6 +1,6 @@
 //! What a guest may ask of the host: the one service layer that every world and every import goes through.
 //!
-//! Touches: wasm.
+//! Touches: wasm, clock.
 //! Change here: when something shall hold for every import. What a single interface offers stands beneath.
 //!
 //! An import is counted, answered from the journal in a replay, else checked against the grants, answered, and

@@ -1,6 +1,6 @@
 //! What a plugin made of a case, as it is kept in `expected.json` and held against the next time.
 //!
-//! Touches: nothing.
+//! Touches: git.
 //! Change here: when something else about an answer repeats exactly and is worth noticing.
 
 use std::collections::BTreeMap;
