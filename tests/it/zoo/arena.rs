@@ -13,9 +13,13 @@ use changebus_tests::world::World;
 use scripted_claude::{Reply, Script};
 use serde_json::{Value, json};
 
+use super::any_of;
 use super::keepers::{self, Beast, Ends};
 
-const LENIENT: &str = "min_confidence = 0.5\nstrategy_timeout_seconds = 20";
+const LENIENT: &str = "min_confidence = 0.5\nstrategy_timeout_seconds = 120";
+
+/// Of `super::limits`. A table of its own, after the lines of another one.
+const LIMITS: &str = "[plugins.limits]\nmemory_mib = 160\nstrategy_cpu_seconds = 3\njudge_cpu_seconds = 3\nhost_calls = 20000";
 
 /// What stands in the story of each: its state, and part of its reason.
 struct Fate {
@@ -43,23 +47,17 @@ async fn infested(beasts: &[(&str, &[u8])]) -> World {
     }
     world
         .plugins(&[plugin_dir(), guest_dir(), lair])
-        .policy(LENIENT);
+        .policy(LENIENT)
+        .claude(LIMITS);
     shop::open(&world);
     world
 }
 
-/// The limits of a daemon that was not told any; what waits for an answer gets one here.
+/// What a beast comes to here: its limits are those of the other tests, as far as they can be configured.
 fn at_home(beast: &Beast) -> Option<Fate> {
     let usual = |why: &str| {
-        why.replace("160 MiB", "256 MiB")
-            .replace("20000", "200000")
-            .replace("16 MiB", "32 MiB")
-            .replace("means", "")
-            .replace("what shop", "what app")
-            .replace(
-                "computed for more than the 3 s it may",
-                "gave no answer within 20 s",
-            )
+        let why = why.replace("16 MiB of prompts", "32 MiB of prompts");
+        why.replace("shop means", "app means")
     };
     match beast.ends {
         _ if beast.name.starts_with("hanging") || beast.name.starts_with("costume") => None,
@@ -215,7 +213,7 @@ fn complaint(story: &Value, fate: &Fate) -> Option<String> {
     let named = fate.state != "failed"
         || !fate.why.contains("trapped")
         || said.contains(&format!("`{}`", fate.name));
-    let as_told = variant["state"] == fate.state && said.contains(&fate.why) && named;
+    let as_told = variant["state"] == fate.state && any_of(&fate.why, said) && named;
     let said: String = said.chars().take(300).collect();
     (!as_told).then(|| {
         format!(
@@ -303,7 +301,7 @@ async fn where_a_judge_is_a_beast_a_human_is_asked() {
             "score-allocate",
             PluginKind::Scorer,
             "scorer = \"score-allocate\"",
-            "256 MiB of memory",
+            "160 MiB of memory",
         ),
         (
             "decide-loop",

@@ -202,7 +202,7 @@ pub fn strategies() -> Vec<Beast> {
         (
             "blunt-loop",
             "loop",
-            "computed for more than the 1 s it may",
+            "computed for more than the 1 s it may | gave no answer within 2 s",
         ),
         ("blunt-panic", "panic", "no idea what smoke means"),
         (
