@@ -113,6 +113,8 @@ async fn where_the_judges_fail_a_human_decides_and_reads_why() {
     ];
     let mut world = broken_shop(always(shop::HONEST)).await;
     world.variants(&[("A", "minimal-fix", "{ probe = false }")]);
+    // Here each failure is to be read; that they add up is the registry's story.
+    world.tables("[plugins.quarantine]\nstrikes = 100");
     let before = world.tip();
     for (policy, why) in judges {
         world.policy(&format!("{LENIENT}\n{policy}"));

@@ -32,6 +32,7 @@ pub struct World {
     test_timeout_seconds: u64,
     test: String,
     extra: String,
+    tables: String,
     claude: String,
     env: BTreeMap<String, String>,
     plugins: Vec<PathBuf>,
@@ -88,6 +89,7 @@ impl World {
             test_timeout_seconds: 60,
             test,
             extra: String::new(),
+            tables: String::new(),
             claude: String::new(),
             env,
             plugins: vec![crate::guests::plugin_dir(), crate::guests::guest_dir()],
@@ -147,6 +149,12 @@ impl World {
     /// Further TOML lines of `[projects.app]`.
     pub fn project(&mut self, lines: &str) -> &mut World {
         self.extra = lines.to_owned();
+        self
+    }
+
+    /// Further tables of the configuration, such as `[plugins.limits]`.
+    pub fn tables(&mut self, lines: &str) -> &mut World {
+        self.tables = lines.to_owned();
         self
     }
 
@@ -223,7 +231,7 @@ impl World {
         let text = format!(
             "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
-             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}",
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}\n\n{}",
             toml(&self.state()),
             toml::Value::try_from(&self.plugins).expect("paths can be written as TOML"),
             self.interval_seconds,
@@ -237,6 +245,7 @@ impl World {
             self.extra,
             self.policy,
             self.variants,
+            self.tables,
         );
         std::fs::write(&path, text).expect("the configuration can be written");
         path
