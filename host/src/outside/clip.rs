@@ -1,4 +1,4 @@
-//! Shortens text so that what matters stays, at character boundaries.
+//! Shortens text so that what matters stays, at character boundaries, and makes one line of text that strangers wrote.
 //!
 //! Touches: nothing.
 //! Change here: when shortened text must look different.
@@ -28,6 +28,19 @@ pub fn tail(text: &str, limit: usize) -> &str {
     }
 }
 
+/// Text in one line in which nothing hides, steers a terminal or looks like a line of somebody else's: what cannot
+/// be seen is spelled out, as `\\n` and `\\u{202e}`.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => line.push(c),
+            _ => line.extend(c.escape_debug()),
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,6 +54,13 @@ mod tests {
         );
         assert!(clipped.len() <= 100, "{}", clipped.len());
         assert_eq!(clip("short", 100), "short");
+    }
+
+    #[test]
+    fn a_line_of_a_stranger_stays_one_line_and_shows_what_would_hide() {
+        let line = one_line("it's \"ü\"\r\n\u{1b}[2J\u{202e}gnp\u{200b}");
+        let shown = r#"it's "ü"\r\n\u{1b}[2J\u{202e}gnp\u{200b}"#;
+        assert_eq!(line, shown);
     }
 
     #[test]

@@ -242,7 +242,13 @@ fn assert_harmless(place: &str, text: &str) {
 /// Nothing that a forge would run, load or ring somebody up for.
 fn assert_no_markup(place: &str, text: &str) {
     let quoted_out: String = outside_of_code(text);
-    for bad in ["<script", "<img", "@everyone", "](javascript:", "fixes #1"] {
+    for bad in [
+        "<script",
+        "<img",
+        "@everyone",
+        "[x](javascript:",
+        "fixes #1",
+    ] {
         assert!(
             !quoted_out.contains(bad),
             "{place} holds {bad}: {quoted_out}"

@@ -205,6 +205,7 @@ pub fn strategies() -> Vec<Beast> {
             "computed for more than the 1 s it may | gave no answer within 2 s",
         ),
         ("blunt-panic", "panic", "no idea what smoke means"),
+        ("blunt-costume", "costume-panic", "\\u{202e}gnp.exe"),
         (
             "blunt-flood",
             "return-100mb",

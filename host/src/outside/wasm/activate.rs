@@ -32,6 +32,7 @@ use super::threads::GuestThreads;
 use super::unfit::Unfit;
 use super::world::{Linkers, Tried};
 use super::{schema, smoke};
+use crate::outside::clip::one_line;
 
 /// What the first call of a plugin may take.
 const SMOKE_CPU: Duration = Duration::from_secs(1);
@@ -234,11 +235,10 @@ fn judge(name: &str, tried: Tried, state: &State) -> Result<(), Unfit> {
         Tried::Trapped(error) => {
             let why = limits::explain(name, &error, state).why;
             let opening = format!("plugin `{name}` ");
-            Err(Unfit::Smoke(
-                why.strip_prefix(&opening).unwrap_or(&why).to_owned(),
-            ))
+            let told = why.strip_prefix(&opening).unwrap_or(&why);
+            Err(Unfit::Smoke(one_line(told)))
         }
-        Tried::Nonsense(why) => Err(Unfit::Smoke(why)),
+        Tried::Nonsense(why) => Err(Unfit::Smoke(one_line(&why))),
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::account::Account;
 use super::limits::cut;
 use super::task::{LogLevel, Services};
+use crate::outside::clip::one_line;
 
 /// Error lines kept to explain a trap, and the length of each.
 const LAST_WORDS: usize = 3;
@@ -75,7 +76,7 @@ impl LogBook {
     }
 
     fn to_the_host(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let plugin = &self.plugin;
+        let (plugin, message) = (&self.plugin, one_line(message));
         match level {
             LogLevel::Trace => tracing::trace!(plugin, ?fields, "{message}"),
             LogLevel::Debug => tracing::debug!(plugin, ?fields, "{message}"),

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::event::{
     Entry, Fact, Fault, FaultKind, ModelAnswer, ModelRequest, Patch, ProbeReport, ToolReport,
 };
+use crate::outside::clip::one_line;
 use crate::outside::wasm::{LogLevel, Services};
 use crate::rules::run::{Kept, Run};
 
@@ -166,7 +167,9 @@ impl Services for Desk {
     }
 
     fn log(&self, level: LogLevel, message: &str, fields: &[(String, String)]) {
-        let message = self.cx.house.redactor.clean(message);
+        let clean = |text: &str| one_line(&self.cx.house.redactor.clean(text));
+        let message = clean(message);
+        let fields: Vec<_> = fields.iter().map(|(k, v)| (clean(k), clean(v))).collect();
         let (run, variant) = (&self.run.id.0, &self.variant);
         match level {
             LogLevel::Error | LogLevel::Warn => tracing::warn!(run, variant, ?fields, "{message}"),
