@@ -26,6 +26,7 @@ use crate::rules::redact::Redactor;
 use crate::stages::House;
 
 pub mod check;
+pub mod compile;
 pub mod demo;
 pub mod events;
 pub mod fix;

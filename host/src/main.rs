@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use changebus::commands::{
-    self, ExitCode, check, demo, events, fix, plugin, replay, run, show, status,
+    self, ExitCode, check, compile, demo, events, fix, plugin, replay, run, show, status,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -34,6 +34,16 @@ struct Cli {
 
 #[derive(clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Configured(Verb),
+    /// For the daemon, which has plugins compiled apart from itself.
+    #[command(name = compile::VERB, hide = true)]
+    Compile(compile::Args),
+}
+
+/// What wants a configuration.
+#[derive(clap::Subcommand)]
+enum Verb {
     /// Hold one tournament here and now on a local repository.
     Fix(Box<fix::Args>),
     /// The daemon: watch every configured project.
@@ -81,27 +91,31 @@ fn main() -> std::process::ExitCode {
 }
 
 async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
+    let verb = match cli.command {
+        Command::Compile(args) => return Ok(compile::run(&args)),
+        Command::Configured(verb) => verb,
+    };
     let mut config = commands::config(cli.config.as_deref())?;
     if let Some(state) = cli.state {
         config.host.state = state;
     }
     config.host.plugins.splice(0..0, cli.plugins);
-    match cli.command {
-        Command::Fix(args) => fix::run(config, *args).await,
-        Command::Run => run::run(config).await,
-        Command::Check(args) => check::run(config, args).await,
-        Command::Show(args) => show::run(&config, &args).await,
-        Command::Events(args) => events::run(&config, &args).await,
-        Command::Replay(args) => replay::run(config, args).await,
-        Command::Status(args) => status::run(&config, &args).await,
-        Command::Plugin(args) => plugin::run(config, args).await,
-        Command::Demo(args) => demo::run(config, args).await,
+    match verb {
+        Verb::Fix(args) => fix::run(config, *args).await,
+        Verb::Run => run::run(config).await,
+        Verb::Check(args) => check::run(config, args).await,
+        Verb::Show(args) => show::run(&config, &args).await,
+        Verb::Events(args) => events::run(&config, &args).await,
+        Verb::Replay(args) => replay::run(config, args).await,
+        Verb::Status(args) => status::run(&config, &args).await,
+        Verb::Plugin(args) => plugin::run(config, args).await,
+        Verb::Demo(args) => demo::run(config, args).await,
     }
 }
 
 /// `RUST_LOG` decides; without it the daemon tells its stages and the other commands only warnings.
 fn log_to_stderr(cli: &Cli) {
-    let usual = if matches!(cli.command, Command::Run) {
+    let usual = if matches!(cli.command, Command::Configured(Verb::Run)) {
         "changebus=info,warn"
     } else {
         "changebus=warn,error"

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Instant;
 
-use changebus_tests::guests::{guest_dir, plugin_dir};
-use changebus_tests::world::{World, git, program};
+use changebus_tests::guests::{cache, guest_dir, plugin_dir};
+use changebus_tests::world::{World, git, program, target};
 use serde_json::Value;
 
 use crate::orders;
@@ -24,9 +24,8 @@ impl Author {
             dir: tempfile::tempdir().expect("a temporary directory can be made"),
         };
         std::fs::create_dir(author.path("state")).expect("it can be made");
-        let cache = target().join("plugin-cache");
-        std::fs::create_dir_all(&cache).expect("a directory in target can be made");
-        std::os::unix::fs::symlink(cache, author.path("state/cache")).expect("a link can be made");
+        std::os::unix::fs::symlink(cache(), author.path("state/cache"))
+            .expect("a link can be made");
         author
     }
 
@@ -73,12 +72,6 @@ fn as_an_author(command: &mut Command) -> &mut Command {
         .env_remove("ANTHROPIC_API_KEY")
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("NO_COLOR", "1")
-}
-
-/// `target` of this workspace.
-fn target() -> PathBuf {
-    let debug = program().parent().expect("it lies in a profile").to_owned();
-    debug.parent().expect("which lies in target").to_owned()
 }
 
 fn said(output: &Output) -> String {

@@ -4,7 +4,6 @@
 //! Change here: when a bundled plugin comes or goes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -19,14 +18,12 @@ use changebus::outside::wasm::{
 };
 use changebus_sdk::testing::{Bench, TestTree};
 use changebus_sdk::{Failure, SearchOpts, Tree};
-use changebus_tests::guests::plugin_dir;
+use changebus_tests::guests::{cache, load, plugin_dir};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| {
-    let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bundled-cache");
-    Plugins::load(&[plugin_dir()], &cache, Limits::default()).expect("the engine starts")
-});
+static PLUGINS: LazyLock<Plugins> =
+    LazyLock::new(|| load(&[plugin_dir()], &cache(), Limits::default()));
 
 const TEST: &str = "tests/test_sum.py::test_add";
 const OLD: &str = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n";

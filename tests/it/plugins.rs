@@ -3,7 +3,7 @@
 //! Touches: wasm, files, processes.
 //! Change here: when a plugin can do or break something new; give a guest in `tests/guests` the mood for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use changebus::event::{
 };
 use changebus::outside::wasm::{Called, Limits, LogLevel, PluginKind, Plugins, StrategyAnswer};
 use changebus_tests::desk::{Books, Reply, field, task};
-use changebus_tests::guests::guest_dir;
+use changebus_tests::guests::{cache, guest_dir, load};
 use serde_json::{Value, json};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -22,11 +22,7 @@ use tokio::task::JoinSet;
 static PLUGINS: LazyLock<Plugins> = LazyLock::new(|| plugins(Limits::default()));
 
 pub fn plugins(limits: Limits) -> Plugins {
-    Plugins::load(&[guest_dir()], &cache(), limits).expect("the engine starts")
-}
-
-pub fn cache() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache")
+    load(&[guest_dir()], &cache(), limits)
 }
 
 async fn run(
@@ -660,8 +656,7 @@ fn a_file_that_is_no_plugin_is_named_with_what_to_do_and_keeps_no_other_from_loa
         std::fs::write(dir.path().join(format!("{name}.wasm")), bytes).expect("it is written");
     }
     std::fs::write(dir.path().join("README.md"), "not looked at").expect("it is written");
-    let plugins = Plugins::load(&[dir.path().to_owned()], &cache(), Limits::default())
-        .expect("the engine starts");
+    let plugins = load(&[dir.path().to_owned()], &cache(), Limits::default());
     assert_eq!(
         plugins
             .list()
@@ -711,7 +706,7 @@ async fn the_first_file_of_a_name_wins_and_a_broken_one_lets_no_other_step_in() 
     put("moody-scorer.wasm", second.path(), "judge.wasm");
     let nowhere = first.path().join("not-there");
     let dirs = [nowhere, first.path().to_owned(), second.path().to_owned()];
-    let plugins = Plugins::load(&dirs, &cache(), Limits::default()).expect("the engine starts");
+    let plugins = load(&dirs, &cache(), Limits::default());
     let paths: Vec<_> = plugins.list().into_iter().map(|info| info.path).collect();
     assert_eq!(paths, [first.path().join("fixer.wasm")]);
     let judge = plugins.reference(PluginKind::Scorer, "judge");
@@ -794,7 +789,8 @@ pub fn assert_passes(output: Output) {
     );
     assert!(
         output.status.success() && out.contains("1 passed"),
-        "{out}\n{err}"
+        "{}\n{out}\n{err}",
+        output.status
     );
 }
 

@@ -14,7 +14,7 @@ use changebus::outside::wasm::{
     Capability, Grants, InUse, Limits, LoadProblem, PluginKind, Plugins, Setup, Step, clear,
     lock_text,
 };
-use changebus_tests::guests::{guest, manifest, stamp};
+use changebus_tests::guests::{cache, guest, manifest, setup, stamp};
 use serde_json::json;
 
 use crate::swap::until;
@@ -51,11 +51,10 @@ impl Place {
 
     pub fn setup(&self) -> Setup {
         let dirs = vec![self.dir.path().to_owned()];
-        let cache = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("plugin-cache");
         Setup {
             state: Some(self.state.path().to_owned()),
             records: true,
-            ..Setup::new(dirs, cache, Limits::default())
+            ..setup(&dirs, &cache(), Limits::default())
         }
     }
 }

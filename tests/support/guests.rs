@@ -3,9 +3,12 @@
 //! Touches: files.
 //! Change here: when guests are built or kept otherwise.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use changebus::outside::wasm::{Limits, Plugins, Setup};
 use serde_json::{Value, json};
+
+use crate::world::{program, target};
 
 /// The directory of the built guests: `CHANGEBUS_GUESTS`, or `target/guests` of this workspace.
 ///
@@ -41,6 +44,33 @@ pub fn plugin_dir() -> PathBuf {
         dir.display()
     );
     dir
+}
+
+/// Where the stories keep compiled plugins: compiling them takes longer than a story, and comes to the same code
+/// in every one.
+///
+/// # Panics
+/// Where it cannot be made.
+pub fn cache() -> PathBuf {
+    let cache = target().join("plugin-cache");
+    std::fs::create_dir_all(&cache).expect("a directory in target can be made");
+    cache
+}
+
+/// Plugins of these directories, everything allowed and nothing kept; compiled by the built `changebus`.
+pub fn setup(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Setup {
+    Setup {
+        compiler: program(),
+        ..Setup::new(dirs.to_owned(), cache.to_owned(), limits)
+    }
+}
+
+/// The same, loaded.
+///
+/// # Panics
+/// Where no plugin could run on this machine.
+pub fn load(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Plugins {
+    Plugins::open(setup(dirs, cache, limits)).expect("the engine starts")
 }
 
 /// The bytes of a built test guest.

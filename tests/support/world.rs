@@ -106,12 +106,9 @@ impl World {
         self.path().join("state")
     }
 
-    /// Compiling the plugins takes longer than a story, and comes to the same code in every world.
     fn share_compiled_plugins(&self) {
-        let shared = target().join("plugin-cache");
-        std::fs::create_dir_all(&shared).expect("a directory in target can be made");
         std::fs::create_dir_all(self.state()).expect("the state directory can be made");
-        std::os::unix::fs::symlink(shared, self.state().join("cache"))
+        std::os::unix::fs::symlink(crate::guests::cache(), self.state().join("cache"))
             .expect("a link can be made in the state directory");
     }
 
@@ -435,7 +432,8 @@ pub fn program() -> PathBuf {
     path
 }
 
-fn target() -> PathBuf {
+/// The build directory of this profile.
+pub fn target() -> PathBuf {
     let exe = std::env::current_exe().expect("a test knows its own path");
     exe.ancestors()
         .nth(2)

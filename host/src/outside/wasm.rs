@@ -21,6 +21,7 @@ use bindings::escalation::EscalationPre;
 use bindings::scorer::ScorerPre;
 use bindings::strategy::StrategyPre;
 use call::{Booth, Job};
+use compile::Compiler;
 use health::Unwatched;
 use imports::{Desk, State};
 use journal::Tape;
@@ -37,6 +38,7 @@ mod activate;
 mod bindings;
 mod call;
 mod capability;
+mod compile;
 mod convert;
 mod engine;
 mod file;
@@ -62,6 +64,8 @@ mod world;
 pub use activate::{Grants, InUse};
 pub use call::{Called, Replayed};
 pub use capability::{Capability, listed};
+pub use compile::{VERB as COMPILE_VERB, compile_here};
+pub use engine::Layout;
 pub use health::{Conduct, clear, clears};
 pub use journal::{Divergence, Journal, JournalError};
 pub use limits::Limits;
@@ -150,6 +154,9 @@ pub struct Setup {
     pub dirs: Vec<PathBuf>,
     /// Compiled code is kept here; created where missing.
     pub cache: PathBuf,
+    /// The program that compiles, `changebus` itself. Named by what keeps it: an upgrade replaces the file that the
+    /// daemon was started from.
+    pub compiler: PathBuf,
     pub limits: Limits,
     pub grants: Grants,
     /// The lock file; where it is set, nothing runs that is not in it.
@@ -170,6 +177,7 @@ impl Setup {
         Setup {
             dirs,
             cache,
+            compiler: PathBuf::from("/proc/self/exe"),
             limits,
             grants: Grants::default(),
             lock: None,
@@ -204,14 +212,6 @@ struct House {
 }
 
 impl Plugins {
-    /// Loads every `*.wasm` of the directories, with everything allowed and nothing kept.
-    ///
-    /// # Errors
-    /// As [`Plugins::open`].
-    pub fn load(dirs: &[PathBuf], cache: &Path, limits: Limits) -> Result<Plugins, WasmError> {
-        Plugins::open(Setup::new(dirs.to_owned(), cache.to_owned(), limits))
-    }
-
     /// Loads every `*.wasm` of the directories. Blocks while it compiles what the cache does not hold yet.
     ///
     /// # Errors
@@ -222,13 +222,14 @@ impl Plugins {
         let strategies_at_once = limits.strategies_at_once;
         // Room for those that are being tried beside all that run.
         let guests = limits.strategies_at_once + JUDGES_AT_ONCE + watch::AT_ONCE;
-        let engine = engine::start(&setup.cache, &limits, guests)?;
+        let (engine, layout) = engine::start(&setup.cache, &limits, guests)?;
         let threads = GuestThreads::start(limits.threads.max(1)).map_err(WasmError::Threads)?;
         limits::tick(&engine, threads.underway()).map_err(WasmError::Threads)?;
         let mut watcher = Watcher::new(setup.dirs, setup.lock.clone());
         let house = Arc::new(House {
             workshop: Workshop {
                 linkers: Linkers::new(&engine).map_err(refused)?,
+                compiler: Compiler::new(&engine, layout, setup.compiler, &setup.cache),
                 engine,
                 limits,
                 grants: setup.grants,

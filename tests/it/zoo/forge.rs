@@ -360,7 +360,12 @@ fn misfits() -> Vec<Beast> {
         refused(
             "russian-dolls",
             dolls(20_000),
-            "does not have export `score`",
+            "more than 1 GiB of memory to compile",
+        ),
+        refused(
+            "billion-laughs",
+            laughs(12),
+            "more than 1 GiB of memory to compile",
         ),
         refused(
             "wrong-type",
@@ -388,6 +393,18 @@ fn wrong_type() -> Vec<u8> {
             (instance $judge (export "score" (func $score)))
             (export "changebus:scorer/judge@0.1.0" (instance $judge)))"#,
     )
+}
+
+/// Components that hold ten instances of the one within, and so on inwards.
+fn laughs(depth: usize) -> Vec<u8> {
+    let ten = "(instance (instantiate $c))".repeat(10);
+    let inner = (0..depth).fold("(component $c)".to_owned(), |inner, _| {
+        format!("(component $c {inner} {ten})")
+    });
+    component(&format!(
+        r#"(component {inner} (instance (instantiate $c)) (instance $i)
+        (export "changebus:scorer/judge@0.1.0" (instance $i)))"#
+    ))
 }
 
 /// Components in components.

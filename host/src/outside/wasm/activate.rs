@@ -15,11 +15,11 @@ use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use super::PluginKind;
 use super::account::Account;
 use super::capability::Capability;
+use super::compile::Compiler;
 use super::file::{self, stem};
 use super::imports::{Desk, State};
 use super::journal::Tape;
@@ -81,6 +81,7 @@ pub struct Workshop {
     pub grants: Grants,
     pub in_use: Vec<InUse>,
     pub linkers: Linkers,
+    pub compiler: Compiler,
 }
 
 /// A plugin that holds, and the bytes it came from.
@@ -168,8 +169,7 @@ impl Workshop {
     }
 
     fn assemble(&self, info: PluginInfo, bytes: &[u8]) -> Result<Loaded, Unfit> {
-        let component = Component::from_binary(&self.engine, bytes)
-            .map_err(|error| Unfit::NotCompiled(format!("{error:#}")))?;
+        let component = self.compiler.compile(bytes, &info.digest)?;
         let guest = self
             .linkers
             .link(info.kind, &component)

@@ -15,32 +15,55 @@ use super::limits::{INSTANCES, Limits, MEMORIES, TABLE_ELEMENTS, TABLES};
 /// Address space for a memory where there is none to spare.
 const FRUGAL_RESERVATION: u64 = 64 << 20;
 
-/// An engine for `guests` at once. Where the address space for a pool of them is not to be had (`ulimit -v`,
-/// small containers), one that asks for memory call by call, and for little of it.
-pub fn start(cache: &Path, limits: &Limits, guests: usize) -> Result<Engine, WasmError> {
-    let cache = keep(cache)?;
-    let mut roomy = settings(&cache);
-    roomy.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, guests)));
-    Engine::new(&roomy)
-        .or_else(|_| {
-            let mut frugal = settings(&cache);
-            frugal
-                .memory_reservation(FRUGAL_RESERVATION)
-                .memory_guard_size(64 << 10);
-            frugal.memory_reservation_for_growth(FRUGAL_RESERVATION);
-            Engine::new(&frugal)
-        })
-        .map_err(|error| WasmError::Engine(error.into()))
+/// How guests lie in memory, as far as it decides over their code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Layout {
+    /// A pool with address space to spare.
+    Roomy,
+    /// For `ulimit -v` and small containers.
+    Frugal,
 }
 
-fn settings(cache: &Cache) -> Config {
+impl std::fmt::Display for Layout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Layout::Roomy => "roomy",
+            Layout::Frugal => "frugal",
+        })
+    }
+}
+
+/// An engine for `guests` at once. Where the address space for a pool of them is not to be had, one that asks for
+/// memory call by call, and for little of it.
+pub fn start(cache: &Path, limits: &Limits, guests: usize) -> Result<(Engine, Layout), WasmError> {
+    let mut roomy = settings(cache, Layout::Roomy)?;
+    roomy.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(limits, guests)));
+    match Engine::new(&roomy) {
+        Ok(engine) => Ok((engine, Layout::Roomy)),
+        Err(_) => Ok((that_compiles(cache, Layout::Frugal)?, Layout::Frugal)),
+    }
+}
+
+/// An engine whose code one of that layout can run.
+pub fn that_compiles(cache: &Path, layout: Layout) -> Result<Engine, WasmError> {
+    let settings = settings(cache, layout)?;
+    Engine::new(&settings).map_err(|error| WasmError::Engine(error.into()))
+}
+
+fn settings(cache: &Path, layout: Layout) -> Result<Config, WasmError> {
     let mut config = Config::new();
     config.epoch_interruption(true);
-    config.cache(Some(cache.clone()));
+    config.cache(Some(keep(cache)?));
     // The same bits on every machine: a replayed guest must not take another turn.
     config.cranelift_nan_canonicalization(true);
     config.wasm_relaxed_simd(false);
-    config
+    if layout == Layout::Frugal {
+        config
+            .memory_reservation(FRUGAL_RESERVATION)
+            .memory_guard_size(64 << 10)
+            .memory_reservation_for_growth(FRUGAL_RESERVATION);
+    }
+    Ok(config)
 }
 
 /// Room for every guest at its limits, so that no guest can take another's.

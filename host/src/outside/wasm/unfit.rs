@@ -127,6 +127,19 @@ pub enum Unfit {
     ConfigRefused { place: String, why: String },
     #[error("does not compile: {0}; build it again")]
     NotCompiled(String),
+    #[error(
+        "takes more than {0} to compile; build it with `--profile release`, of smaller functions and without \
+         components within components"
+    )]
+    CostsTooMuch(String),
+    #[error(
+        "cannot be compiled: {} does not start ({error}); put the file in again once it does",
+        program.display()
+    )]
+    NoCompiler {
+        program: PathBuf,
+        error: std::io::Error,
+    },
     #[error("does not fit this host's interfaces ({0}); build it against this host's SDK")]
     Mismatch(String),
     #[error("cannot be started: it {0}")]
@@ -166,7 +179,9 @@ impl Unfit {
             Unfit::Manifest(_) | Unfit::OtherKind { .. } => Step::Manifest,
             Unfit::NotGiven { .. } | Unfit::NotAsked { .. } => Step::Imports,
             Unfit::ConfigRefused { .. } => Step::Config,
-            Unfit::NotCompiled(_) => Step::Compile,
+            Unfit::NotCompiled(_) | Unfit::CostsTooMuch(_) | Unfit::NoCompiler { .. } => {
+                Step::Compile
+            }
             Unfit::Mismatch(_) => Step::Link,
             Unfit::Stopped(_) => Step::Start,
             Unfit::Smoke(_) => Step::Smoke,
