@@ -197,28 +197,51 @@ async fn suspended(cache: &Path) -> Row {
     // What the first one sets up is not each one's.
     ask(1);
     all_ask(1).await;
-    let before = resident_kib();
+    let before = Memory::now();
     let started = Instant::now();
     ask(STRATEGIES - 1);
     all_ask(STRATEGIES).await;
     let reached = started.elapsed().as_millis();
-    let each = (resident_kib() - before) as f64 / (STRATEGIES - 1) as f64;
+    let after = Memory::now();
+    let each = |before: u64, after: u64| (after - before) as f64 / (STRATEGIES - 1) as f64;
+    let (taken, mapped) = (
+        each(before.taken_kib, after.taken_kib),
+        each(before.mapped_kib, after.mapped_kib),
+    );
     Row {
         what: format!("each of {STRATEGIES} strategies suspended in a model call"),
-        measured: format!("{each:.1} KiB"),
+        measured: format!("{taken:.1} KiB"),
         target: "at most 64 KiB",
-        holds: each <= 64.0,
+        holds: taken <= 64.0,
         how: format!(
-            "growth of resident memory, all of them waiting {reached} ms after the first was asked for"
+            "growth of the memory the process takes (`Pss`), all of them waiting {reached} ms after the first was asked \
+             for; the resident set (`Rss`) grows by {mapped:.1} KiB each, since it counts a page of the guest's \
+             initial memory, which all of them share, once for each"
         ),
     }
 }
 
-fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kib.expect("it is told")
+/// What this process has in memory, in KiB.
+struct Memory {
+    /// A page that is mapped at several places counts once.
+    taken_kib: u64,
+    /// It counts at each of them.
+    mapped_kib: u64,
+}
+
+impl Memory {
+    fn now() -> Memory {
+        let text = std::fs::read_to_string("/proc/self/smaps_rollup").expect("Linux");
+        let kib = |name: &str| {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+            kib.unwrap_or_else(|| panic!("{name} is not told"))
+        };
+        Memory {
+            taken_kib: kib("Pss:"),
+            mapped_kib: kib("Rss:"),
+        }
+    }
 }
 
 /// One thread for guests, one for the host: what waits longest while a guest spins?

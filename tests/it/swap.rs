@@ -17,6 +17,18 @@ use crate::plugins::{alone, assert_passes};
 use crate::registry::{Place, open};
 use changebus_tests::desk::field;
 
+mod daemon;
+
+/// How often a plugin is replaced: so often in an ordinary test run, as often as it is told by
+/// `cargo xtask bench swap`.
+fn replacements(usually: u32) -> u32 {
+    let told = std::env::var("CHANGEBUS_SWAPS").ok();
+    told.map_or(usually, |told| {
+        told.parse()
+            .unwrap_or_else(|e| panic!("CHANGEBUS_SWAPS={told}: {e}"))
+    })
+}
+
 /// Waits until it holds; a story that takes longer than this has come to a halt.
 pub fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -214,17 +226,7 @@ fn replacing_a_plugin_under_load_fails_no_call_and_mixes_no_versions() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "run in a process of its own by replacing_a_plugin_under_load_fails_no_call_and_mixes_no_versions"]
 async fn alone_replacements_under_load() {
-    replace_under_load(80).await;
-}
-
-/// The same for as long as `docs/measurements.md` tells.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; measured by hand: --exact swap::alone_500_replacements_under_load --ignored --nocapture"]
-async fn alone_500_replacements_under_load() {
-    replace_under_load(500).await;
-}
-
-async fn replace_under_load(replacements: u32) {
+    let replacements = replacements(80);
     let (place, plugins) = watched();
     // What each digest must say.
     let truth = Arc::new(Mutex::new(BTreeMap::from([(
@@ -316,7 +318,10 @@ fn digest_of(bytes: &[u8]) -> String {
 
 /// What this process has in memory now, in KiB.
 fn resident_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    resident(&std::fs::read_to_string("/proc/self/status").expect("Linux"))
+}
+
+fn resident(status: &str) -> u64 {
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))

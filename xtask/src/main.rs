@@ -24,6 +24,7 @@ cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
+cargo xtask bench swap     replace a plugin 500 times while tournaments run; takes about six minutes
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
 
 /// Always the same, so that nothing is built twice.
@@ -41,6 +42,7 @@ fn main() -> anyhow::Result<()> {
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
+        Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench-watch") => bench_watch(&root),
         _ => bail!("{USAGE}"),
     }
@@ -103,6 +105,25 @@ fn cases(root: &Path) -> anyhow::Result<()> {
             .args(["--test", "it", "cases::"])
             .env("CHANGEBUS_CASES_TABLE", table),
     )
+}
+
+/// The stories of `tests/it/swap`, for as long as it takes to trust them.
+fn bench_swap(root: &Path) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    guests::build(root)?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
+    for story in ["alone_replacements", "daemon::"] {
+        run(
+            "replacing plugins",
+            cargo(root)
+                .arg("test")
+                .args(FEATURES)
+                .args(["--test", "it", &format!("swap::{story}")])
+                .args(["--", "--include-ignored", "--nocapture"])
+                .env("CHANGEBUS_SWAPS", "500"),
+        )?;
+    }
+    Ok(())
 }
 
 fn bench_watch(root: &Path) -> anyhow::Result<()> {

@@ -130,13 +130,14 @@ impl Booth<'_> {
         let state = State::new(job.desk, account.clone(), job.granted, book);
         let mut store = limits::store(self.engine, state);
         let name = plugin.name.clone();
-        let call = async move {
+        // Boxed: it is large, and whoever waits for it would carry its place along.
+        let call = Box::pin(async move {
             let answer = match W::start(pre, &mut store).await {
                 Ok(guest) => W::call(guest, &mut store).await,
                 Err(error) => Err(error),
             };
             ended(&name, answer, store.data())
-        };
+        });
         let answer = match self.threads.run(job.wall, call).await {
             Ok(answer) => answer,
             Err(stop) => Err((account.stopped(&plugin.name, stop), account.fault_of(stop))),
