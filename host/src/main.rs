@@ -35,7 +35,7 @@ struct Cli {
 #[derive(clap::Subcommand)]
 enum Command {
     #[command(flatten)]
-    Configured(Verb),
+    Configured(Box<Verb>),
     /// For the daemon, which has plugins compiled apart from itself.
     #[command(name = compile::VERB, hide = true)]
     Compile(compile::Args),
@@ -100,7 +100,7 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
         config.host.state = state;
     }
     config.host.plugins.splice(0..0, cli.plugins);
-    match verb {
+    match *verb {
         Verb::Fix(args) => fix::run(config, *args).await,
         Verb::Run => run::run(config).await,
         Verb::Check(args) => check::run(config, args).await,
@@ -115,7 +115,8 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// `RUST_LOG` decides; without it the daemon tells its stages and the other commands only warnings.
 fn log_to_stderr(cli: &Cli) {
-    let usual = if matches!(cli.command, Command::Configured(Verb::Run)) {
+    let usual = if matches!(&cli.command, Command::Configured(verb) if matches!(**verb, Verb::Run))
+    {
         "changebus=info,warn"
     } else {
         "changebus=warn,error"

@@ -35,20 +35,20 @@ const OUTPUT: u32 = 8 << 10;
 /// The host as a component sees it.
 pub struct Outside;
 
-pub fn run<S: Strategy>(ctx: &Context, ws: &WorkTree) -> Result<fix::Outcome, String> {
+pub fn run<S: Strategy>(ctx: Context, ws: WorkTree) -> Result<fix::Outcome, String> {
     tell_panics();
-    S::default().run(ctx, ws, &Outside).map(outcome)
+    S::default().run(&ctx, &ws, &Outside).map(outcome)
 }
 
-pub fn score<S: Scorer>(t: &Arena) -> Result<Vec<judge::Scored>, String> {
+pub fn score<S: Scorer>(t: Arena) -> Result<Vec<judge::Scored>, String> {
     tell_panics();
-    let scored = S::default().score(t, &Outside)?;
+    let scored = S::default().score(&t, &Outside)?;
     Ok(scored.into_iter().map(mark).collect())
 }
 
-pub fn decide<E: Escalation>(t: &Arena) -> Result<gate::Decision, String> {
+pub fn decide<E: Escalation>(t: Arena) -> Result<gate::Decision, String> {
     tell_panics();
-    E::default().decide(t, &Outside).map(decision)
+    E::default().decide(&t, &Outside).map(decision)
 }
 
 /// A trap carries no text on this target; the host's log is where the reason can survive.

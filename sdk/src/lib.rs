@@ -107,8 +107,8 @@ macro_rules! export_strategy {
         $crate::manifest!(strategy $(, $($manifest)*)?);
         $crate::__export!($plugin, Strategy, strategy, export_strategy_world, impl $crate::guest::FixGuest for Export {
             fn run(
-                ctx: &$crate::guest::Context,
-                ws: &$crate::guest::WorkTree,
+                ctx: $crate::guest::Context,
+                ws: $crate::guest::WorkTree,
             ) -> ::core::result::Result<$crate::guest::FixOutcome, ::std::string::String> {
                 $crate::guest::run::<$plugin>(ctx, ws)
             }
@@ -124,7 +124,7 @@ macro_rules! export_scorer {
         $crate::manifest!(scorer $(, $($manifest)*)?);
         $crate::__export!($plugin, Scorer, scorer, export_scorer_world, impl $crate::guest::JudgeGuest for Export {
             fn score(
-                t: &$crate::guest::Arena,
+                t: $crate::guest::Arena,
             ) -> ::core::result::Result<::std::vec::Vec<$crate::guest::JudgeScored>, ::std::string::String> {
                 $crate::guest::score::<$plugin>(t)
             }
@@ -140,7 +140,7 @@ macro_rules! export_escalation {
         $crate::__export!(
             $plugin, Escalation, escalation, export_escalation_world, impl $crate::guest::GateGuest for Export {
                 fn decide(
-                    t: &$crate::guest::Arena,
+                    t: $crate::guest::Arena,
                 ) -> ::core::result::Result<$crate::guest::GateDecision, ::std::string::String> {
                     $crate::guest::decide::<$plugin>(t)
                 }

@@ -60,9 +60,8 @@ impl Bare {
         let mut store = Store::new(&self.engine, State { table, field });
         let guest = self.pre.instantiate(&mut store).expect("it starts");
         let whole = store.data_mut().table.push(Whole).expect("there is room");
-        let lent = Resource::new_borrow(whole.rep());
         let judge = guest.changebus_scorer_judge();
-        let scored = judge.call_score(&mut store, lent).expect("it ends");
+        let scored = judge.call_score(&mut store, whole).expect("it ends");
         scored.expect("it scores").len()
     }
 }

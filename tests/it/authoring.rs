@@ -770,9 +770,8 @@ fn commands_of(document: &str) -> String {
     blocks.join("\n")
 }
 
-#[test]
-fn the_quickstart_followed_literally_ends_with_the_new_plugin_winning() {
-    let author = Author::new();
+/// Runs every command of a document in an empty directory; what they said, and the story of the last run.
+fn follow(author: &Author, document: &str) -> (String, Value) {
     std::fs::create_dir(author.path("empty")).expect("it can be made");
     let beside = program()
         .parent()
@@ -782,10 +781,7 @@ fn the_quickstart_followed_literally_ends_with_the_new_plugin_winning() {
     let paths = std::iter::once(beside).chain(std::env::split_paths(&path));
     let paths = std::env::join_paths(paths).expect("paths can be joined");
     let mut shell = Command::new("sh");
-    shell
-        .arg("-eu")
-        .arg("-c")
-        .arg(commands_of("plugin-quickstart.md"));
+    shell.arg("-eu").arg("-c").arg(commands_of(document));
     shell
         .current_dir(author.path("empty"))
         .env("PATH", paths)
@@ -800,21 +796,36 @@ fn the_quickstart_followed_literally_ends_with_the_new_plugin_winning() {
     }
     let started = Instant::now();
     let words = well(author.run(&mut shell));
-    let seconds = started.elapsed().as_secs_f64();
-    assert!(words.contains("Hello, Ada!"), "{words}");
+    eprintln!("{document} took {:.1} s", started.elapsed().as_secs_f64());
     let show = ["--config", "changebus.toml", "show", "--json"];
-    let mut show = Command::new(program())
+    let show = Command::new(program())
         .args(show)
         .current_dir(author.path("empty"))
         .output()
         .map(well)
-        .map(|t| serde_json::from_str::<Value>(&t).expect("JSON"))
-        .expect("it can be started");
-    let story = show["story"].take();
+        .map(|t| serde_json::from_str::<Value>(&t).expect("JSON"));
+    (words, show.expect("it can be started")["story"].take())
+}
+
+#[test]
+fn the_quickstart_followed_literally_ends_with_the_new_plugin_winning() {
+    let (words, story) = follow(&Author::new(), "plugin-quickstart.md");
+    assert!(words.contains("Hello, Ada!"), "{words}");
     assert_eq!(
         (story["status"].as_str(), story["winner"].as_str()),
         (Some("fixed"), Some("mine")),
         "{story:#}"
     );
-    eprintln!("the quickstart took {seconds:.1} s");
+}
+
+#[test]
+fn a_strategy_in_javascript_wins_before_a_scorer_in_python() {
+    let (words, story) = follow(&Author::new(), "plugin-languages.md");
+    assert!(words.contains("Hello, Ada!"), "{words}");
+    assert_eq!(
+        (story["status"].as_str(), story["winner"].as_str()),
+        (Some("fixed"), Some("mine")),
+        "{story:#}"
+    );
+    assert_eq!(story["variants"][0]["marks"]["lines"], 2.0, "{story:#}");
 }

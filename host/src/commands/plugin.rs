@@ -7,6 +7,7 @@ use super::ExitCode;
 use crate::config::Config;
 
 mod bench;
+mod carried;
 mod case;
 mod inspect;
 mod install;
@@ -17,11 +18,14 @@ mod opened;
 mod record;
 mod source;
 mod test;
+mod wit;
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// Write a plugin that works, to start from.
     New(new::Args),
+    /// Lay down the interface packages, for a plugin in another language than Rust.
+    Wit(wit::Args),
     /// Run a plugin on the cases on disk, without a model, a network or a daemon.
     Test(test::Args),
     /// Make a case from a run, or from a repository and two of its commits.
@@ -49,6 +53,7 @@ pub struct Args {
 pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     match args.verb {
         Verb::New(args) => new::run(&args),
+        Verb::Wit(args) => wit::run(&args),
         Verb::Test(args) => test::run(&config, &args).await,
         Verb::Record(args) => record::run(config, args).await,
         Verb::Inspect(args) => inspect::run(&config, &args).await,

@@ -123,10 +123,11 @@ fn of_plugin(plugin: &PluginInfo) -> String {
         ("interface", plugin.interface.clone()),
     ];
     if let Some(manifest) = &plugin.manifest {
-        rows.push((
-            "version",
-            format!("{} (SDK {})", manifest.version, manifest.sdk),
-        ));
+        let sdk = match manifest.sdk.as_str() {
+            "" => "made without the SDK".to_owned(),
+            sdk => format!("SDK {sdk}"),
+        };
+        rows.push(("version", format!("{} ({sdk})", manifest.version)));
         rows.push(("about", manifest.about.clone()));
         rows.push(("asks for", listed(&manifest.asks)));
     } else {

@@ -8,13 +8,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use toml::{Table, Value};
 
+use super::carried::{self, lay};
 use crate::commands::ExitCode;
 use crate::outside::wasm::PluginKind;
-
-/// Sources of the SDK as this program was built with, made by `build.rs`.
-mod carried {
-    include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
-}
 
 /// What cargo does not take for a package's name, or rustc for a crate's.
 const TAKEN: [&str; 12] = [
@@ -249,12 +245,6 @@ fn sdk_workspace() -> anyhow::Result<String> {
     let mut alone = Table::new();
     alone.insert("workspace".into(), workspace.into());
     Ok(toml::to_string(&alone)?)
-}
-
-fn lay(path: &Path, text: &str) -> anyhow::Result<()> {
-    let dir = path.parent().unwrap_or(path);
-    std::fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))?;
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ export!(Greedy);
 changebus_sdk::manifest!(scorer, asks = []);
 
 impl Guest for Greedy {
-    fn score(_: &Tournament) -> Result<Vec<Scored>, String> {
+    fn score(_: Tournament) -> Result<Vec<Scored>, String> {
         let prompt = changebus::host::llm::Prompt::new(10);
         prompt
             .send()

@@ -29,7 +29,7 @@ export!(Moody);
 changebus_sdk::manifest!(escalation, asks = [], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
-    fn decide(tournament: &Tournament) -> Result<Decision, String> {
+    fn decide(tournament: Tournament) -> Result<Decision, String> {
         let config = mood::mood(&config::get_json(), &tournament.project(), "human")?;
         let first = tournament
             .contenders()

@@ -29,7 +29,7 @@ export!(Moody);
 changebus_sdk::manifest!(scorer, asks = [history], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
-    fn score(tournament: &Tournament) -> Result<Vec<Scored>, String> {
+    fn score(tournament: Tournament) -> Result<Vec<Scored>, String> {
         let config = mood::mood(&config::get_json(), &tournament.project(), "score")?;
         let all = tournament.contenders();
         let honest = all.iter().map(mark);
@@ -46,8 +46,8 @@ impl Guest for Moody {
             "panic" => panic!("cannot count"),
             "allocate" => allocate(),
             "return-100mb" => Err("x".repeat(100 << 20)),
-            "hoard-handles" => hoard_handles(tournament),
-            "flood-hostcalls" => flood_hostcalls(tournament),
+            "hoard-handles" => hoard_handles(&tournament),
+            "flood-hostcalls" => flood_hostcalls(&tournament),
             "fuzz" => Ok(fuzz::scores(
                 config["tape"].as_str().unwrap_or_default(),
                 &all,
@@ -67,7 +67,7 @@ impl Guest for Moody {
             "twice" => Ok(honest.flat_map(|one| [one.clone(), one]).collect()),
             "give-up" => Err("cannot judge".to_owned()),
             "loop" => spin(),
-            "tell" => Err(tell(tournament, &all).to_string()),
+            "tell" => Err(tell(&tournament, &all).to_string()),
             other => Err(format!("no mood `{other}`")),
         }
     }

@@ -33,7 +33,7 @@ export!(Moody);
 changebus_sdk::manifest!(strategy, asks = [clock, history, llm, probe, random, tools, workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Moody {
-    fn run(context: &Context, tree: &Tree) -> Result<Outcome, String> {
+    fn run(context: Context, tree: Tree) -> Result<Outcome, String> {
         std::panic::set_hook(Box::new(|panic| {
             log::emit(log::Level::Error, &panic.to_string(), &[])
         }));
@@ -55,10 +55,10 @@ impl Guest for Moody {
             "send-100mb" => Ok(send(100 << 20)),
             "flood-log" => Ok(flood_log()),
             "flood-hostcalls" => flood_hostcalls(),
-            "hoard-handles" => hoard_handles(context),
+            "hoard-handles" => hoard_handles(&context),
             "hoard-prompts" => hoard_prompts(),
             "big-patch" => big_patch(),
-            "tell" => Ok(tell(context, tree)),
+            "tell" => Ok(tell(&context, &tree)),
             "ask" => Ok(ask(&config)),
             "probe" => Ok(try_patch()),
             "tool" => Ok(use_tool()),
@@ -72,11 +72,11 @@ impl Guest for Moody {
             "many-notes" => Ok(many_notes()),
             "draw" => Ok(draw()),
             "watch-the-clock" => watch_the_clock(),
-            "search" => Ok(search(tree)),
+            "search" => Ok(search(&tree)),
             "fuzz" => Ok(fuzz::play(
                 config["tape"].as_str().unwrap_or_default(),
-                context,
-                tree,
+                &context,
+                &tree,
             )),
             other => Err(format!("no mood `{other}`")),
         }

@@ -22,7 +22,7 @@ export!(Printing);
 changebus_sdk::manifest!(strategy, asks = [workspace], config = BTreeMap<String, Value>);
 
 impl Guest for Printing {
-    fn run(context: &Context, _: &Tree) -> Result<Outcome, String> {
+    fn run(context: Context, _: Tree) -> Result<Outcome, String> {
         println!("looking");
         let config = changebus::host::config::get_json();
         if stamp::text().contains("exit") && !stamp::is_tried_out(&context.project()) {

@@ -14,8 +14,7 @@ pub struct ContenderHandle(usize);
 
 impl State {
     pub fn lay_out_tournament(&mut self) -> wasmtime::Result<Resource<TournamentHandle>> {
-        let tournament = self.table.push(TournamentHandle)?;
-        Ok(Resource::new_borrow(tournament.rep()))
+        Ok(self.table.push(TournamentHandle)?)
     }
 
     /// Tells something about the contender behind a handle.

@@ -17,16 +17,13 @@ use crate::outside::wasm::FailureFacts;
 pub struct ContextHandle;
 
 impl State {
-    /// Puts the failure and the failing tree on the guest's desk; the entries stay until the call is over.
+    /// The failure and the failing tree, for the guest to have.
     pub fn lay_out_failure(
         &mut self,
     ) -> wasmtime::Result<(Resource<ContextHandle>, Resource<TreeHandle>)> {
         let context = self.table.push(ContextHandle)?;
         let tree = self.table.push(TreeHandle::Head)?;
-        Ok((
-            Resource::new_borrow(context.rep()),
-            Resource::new_borrow(tree.rep()),
-        ))
+        Ok((context, tree))
     }
 
     fn failure(&self) -> Result<&FailureFacts, Stop> {
