@@ -185,10 +185,13 @@ pub struct Project {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportFormat {
-    /// JUnit XML if the command wrote it, else libtest text if it printed that, else the exit code.
+    /// What the command wrote to `$CHANGEBUS_REPORT`, else what it printed, if either is a report of a kind we know;
+    /// else the exit code.
     #[default]
     Auto,
     Junit,
+    GoTest,
+    Tap,
     Libtest,
     ExitCode,
 }

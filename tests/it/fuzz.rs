@@ -1,4 +1,4 @@
-//! What crosses the boundary, at random: answers of guests, journals, patches, manifests, component files.
+//! What comes in from outside, at random: answers of guests, journals, patches, manifests, component files, reports.
 //!
 //! Touches: wasm, files, git.
 //! Change here: when something else comes in from plugins; give it a target here, and values that might break it.
@@ -11,9 +11,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use changebus::event::{Edit, Fault, FaultKind, Patch, PluginFailure, PluginFailureKind};
+use changebus::event::{
+    Edit, Fault, FaultKind, Patch, PluginFailure, PluginFailureKind, ReportSource,
+};
 use changebus::outside::git::Mirror;
 use changebus::outside::reading::ReadTree;
+use changebus::outside::reports::{self, Scrub};
 use changebus::outside::wasm::{
     Journal, Limits, PluginKind, Plugins, StrategyAnswer, StrategyTask,
 };
@@ -350,6 +353,53 @@ async fn assert_examined(plugins: &Plugins, path: PathBuf) {
         assert!(problem.why.len() < 16 << 10, "{} bytes", problem.why.len());
         assert!(!problem.why.is_empty());
     }
+}
+
+/// Reports as the test runners themselves wrote them.
+const REPORTS: [(ReportSource, &[u8]); 6] = [
+    (
+        ReportSource::Junit,
+        include_bytes!("../../host/src/outside/reports/samples/pytest.xml"),
+    ),
+    (
+        ReportSource::Junit,
+        include_bytes!("../../host/src/outside/reports/samples/surefire.xml"),
+    ),
+    (
+        ReportSource::Libtest,
+        include_bytes!("../../host/src/outside/reports/samples/libtest.txt"),
+    ),
+    (
+        ReportSource::GoTest,
+        include_bytes!("../../host/src/outside/reports/samples/gotest.txt"),
+    ),
+    (
+        ReportSource::Tap,
+        include_bytes!("../../host/src/outside/reports/samples/node.tap"),
+    ),
+    (
+        ReportSource::Tap,
+        include_bytes!("../../host/src/outside/reports/samples/perl.tap"),
+    ),
+];
+
+#[tokio::test]
+async fn a_report_may_hold_anything() {
+    let seeds: Vec<Vec<u8>> = REPORTS.iter().map(|(_, text)| text.to_vec()).collect();
+    drive("a_report", 400, async |random| {
+        let report = mutated(random, &seeds);
+        let (source, _) = REPORTS[random.usize(..REPORTS.len())];
+        reports::told(&String::from_utf8_lossy(&report));
+        let Ok(tests) = reports::read(source, &report, &Scrub::default()) else {
+            return;
+        };
+        for failure in &tests.failures {
+            let outcome = tests.outcomes.get(&failure.id);
+            assert!(outcome.is_some(), "{failure:?} of no test");
+            assert!(failure.detail.len() < 10 << 10, "{failure:?}");
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -48,7 +48,10 @@ impl TestReport {
             && self.problem.is_none()
             && match self.source {
                 ReportSource::ExitCode => true,
-                ReportSource::Junit | ReportSource::Libtest => {
+                ReportSource::Junit
+                | ReportSource::GoTest
+                | ReportSource::Tap
+                | ReportSource::Libtest => {
                     self.tests.values().any(|o| *o == Outcome::Passed)
                         && self.tests.values().all(|o| !o.is_bad())
                 }
@@ -80,6 +83,10 @@ impl TestReport {
 #[serde(rename_all = "kebab-case")]
 pub enum ReportSource {
     Junit,
+    /// The events of `go test -json`.
+    GoTest,
+    /// The Test Anything Protocol.
+    Tap,
     /// The text `cargo test` prints.
     Libtest,
     /// No report: only "all passed" or "something failed" is known. Never merged on.

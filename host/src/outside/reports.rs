@@ -1,4 +1,4 @@
-//! Reads what a test command reported: JUnit XML, or the text `cargo test` prints.
+//! Reads what a test command reported: JUnit XML, `go test -json`, TAP, or the text `cargo test` prints.
 //!
 //! Touches: nothing.
 //! Change here: when reports come in another format, or when the same test reported twice must mean
@@ -8,14 +8,42 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::clip::clip;
-use crate::event::{Outcome, TestFailure};
+use crate::event::{Outcome, ReportSource, TestFailure};
 
+mod gotest;
 mod junit;
 mod libtest;
 mod place;
+mod tap;
 
-pub use junit::junit;
-pub use libtest::{is_libtest, libtest};
+/// What the text is that a command printed or wrote, where it is a report at all.
+pub fn told(text: &str) -> Option<ReportSource> {
+    let start = text.trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n']);
+    if start.starts_with('<') {
+        Some(ReportSource::Junit)
+    } else if gotest::is_gotest(text) {
+        Some(ReportSource::GoTest)
+    } else if libtest::is_libtest(text) {
+        Some(ReportSource::Libtest)
+    } else {
+        tap::is_tap(text).then_some(ReportSource::Tap)
+    }
+}
+
+/// Reads a report of that kind.
+///
+/// # Errors
+/// Where it is not of that kind; only XML has a form to hold it to.
+pub fn read(source: ReportSource, report: &[u8], scrub: &Scrub) -> Result<Tests, ReportError> {
+    let text = || String::from_utf8_lossy(report);
+    match source {
+        ReportSource::Junit => junit::junit(report, scrub),
+        ReportSource::GoTest => Ok(gotest::gotest(&text(), scrub)),
+        ReportSource::Tap => Ok(tap::tap(&text(), scrub)),
+        ReportSource::Libtest => Ok(libtest::libtest(&text(), scrub)),
+        ReportSource::ExitCode => Ok(Tests::default()),
+    }
+}
 
 /// Details kept of one run.
 pub const MOST_FAILURES: usize = 50;

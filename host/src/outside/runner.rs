@@ -301,47 +301,65 @@ impl Suite<'_> {
 
     /// Which report there is, and what it says or why it cannot be read.
     fn read(&self, finished: &Finished, written: Written) -> (ReportSource, Result<Tests, String>) {
-        let junit = |files: Vec<Vec<u8>>| (ReportSource::Junit, read_junit(&files, &self.scrub()));
-        match (self.spec.report, written) {
-            (ReportFormat::ExitCode, _) => (ReportSource::ExitCode, Ok(Tests::default())),
-            (ReportFormat::Auto | ReportFormat::Junit, Written::Files(files)) => junit(files),
-            (ReportFormat::Auto | ReportFormat::Junit, Written::Unreadable(why)) => (
-                ReportSource::Junit,
+        let wanted = match self.spec.report {
+            ReportFormat::Auto => None,
+            ReportFormat::Junit => Some(ReportSource::Junit),
+            ReportFormat::GoTest => Some(ReportSource::GoTest),
+            ReportFormat::Tap => Some(ReportSource::Tap),
+            ReportFormat::Libtest => Some(ReportSource::Libtest),
+            ReportFormat::ExitCode => return (ReportSource::ExitCode, Ok(Tests::default())),
+        };
+        match written {
+            Written::Files(files) => {
+                // What somebody wrote as a report and is none of those we know is told as a broken one.
+                let source = wanted.unwrap_or_else(|| told(&files).unwrap_or(ReportSource::Junit));
+                (source, self.read_files(source, &files))
+            }
+            Written::Unreadable(why) => (
+                wanted.unwrap_or(ReportSource::Junit),
                 Err(format!("the report cannot be read: {why}")),
             ),
-            (ReportFormat::Junit, Written::Nothing) => {
-                let why = format!(
-                    "the command wrote no report to $CHANGEBUS_REPORT ({})",
-                    finished.exit
-                );
-                (ReportSource::Junit, Err(why))
-            }
-            (ReportFormat::Auto, Written::Nothing) if !reports::is_libtest(&finished.output) => {
-                (ReportSource::ExitCode, Ok(Tests::default()))
-            }
-            (ReportFormat::Auto | ReportFormat::Libtest, _) => {
-                (ReportSource::Libtest, self.read_libtest(finished))
+            Written::Nothing => {
+                // Output that begins like XML is no report: that is written, not printed.
+                let printed = || reports::told(&finished.output);
+                let source = wanted.or_else(|| printed().filter(|s| *s != ReportSource::Junit));
+                let source = source.unwrap_or(ReportSource::ExitCode);
+                (source, self.read_output(source, finished))
             }
         }
     }
 
-    fn read_libtest(&self, finished: &Finished) -> Result<Tests, String> {
-        if finished.left_out > 0 {
-            return Err(format!(
-                "the output is too long to be read as a report: {} bytes were left out",
-                finished.left_out
-            ));
+    fn read_files(&self, source: ReportSource, files: &[Vec<u8>]) -> Result<Tests, String> {
+        let mut tests = Tests::default();
+        for file in files {
+            let read = reports::read(source, file, &self.scrub());
+            tests.absorb(read.map_err(|error| error.to_string())?);
         }
-        Ok(reports::libtest(&finished.output, &self.scrub()))
+        Ok(tests)
+    }
+
+    fn read_output(&self, source: ReportSource, finished: &Finished) -> Result<Tests, String> {
+        match source {
+            ReportSource::ExitCode => Ok(Tests::default()),
+            ReportSource::Junit => Err(format!(
+                "the command wrote no report to $CHANGEBUS_REPORT ({})",
+                finished.exit
+            )),
+            _ if finished.left_out > 0 => Err(format!(
+                "the output is too long to be read as a report: {} bytes were left out; write the report to \
+                 $CHANGEBUS_REPORT",
+                finished.left_out
+            )),
+            source => reports::read(source, finished.output.as_bytes(), &self.scrub())
+                .map_err(|error| error.to_string()),
+        }
     }
 }
 
-fn read_junit(files: &[Vec<u8>], scrub: &Scrub) -> Result<Tests, String> {
-    let mut tests = Tests::default();
-    for file in files {
-        tests.absorb(reports::junit(file, scrub).map_err(|e| e.to_string())?);
-    }
-    Ok(tests)
+/// What the first of several files is that holds anything.
+fn told(files: &[Vec<u8>]) -> Option<ReportSource> {
+    let first = files.iter().find(|file| !file.is_empty())?;
+    reports::told(&String::from_utf8_lossy(first))
 }
 
 fn stopped(finished: &Finished) -> Option<String> {

@@ -12,6 +12,8 @@ static PANIC: LazyLock<Regex> =
     LazyLock::new(|| fixed(r"thread '[^\n]*' (?:\(\d+\) )?panicked at ([^\s:]+):(\d+)"));
 /// `tests/test_x.py:12: AssertionError`, the innermost frame last.
 static PYTEST: LazyLock<Regex> = LazyLock::new(|| fixed(r"(?m)^([^\s:]+\.py):(\d+): "));
+/// `at t/x.t line 12.`, the only frame.
+static PERL: LazyLock<Regex> = LazyLock::new(|| fixed(r"\bat ([^\s:]+) line (\d+)\."));
 /// `at fn (lib/x.js:3:45)`, `x_test.go:12:`, `X.java:7)`, the innermost frame first.
 static ANY: LazyLock<Regex> = LazyLock::new(|| fixed(r"([\w@./+-]+\.[A-Za-z]{1,4}):(\d+)"));
 static THREAD_ID: LazyLock<Regex> = LazyLock::new(|| fixed(r"(thread '[^\n]*') \(\d+\) panicked"));
@@ -32,6 +34,7 @@ pub fn place(detail: &str) -> Option<(String, u32)> {
                 .filter(|c| is_own(&c[1]))
                 .last()
         })
+        .or_else(|| PERL.captures_iter(detail).find(|c| is_own(&c[1])))
         .or_else(|| ANY.captures_iter(detail).find(|c| is_own(&c[1])))
         .and_then(of)
 }
@@ -81,6 +84,7 @@ mod tests {
                 "  at Context.<anonymous> (test/a.test.js:3:45)\n  at run (node:internal/x.js:1:1)",
                 ("test/a.test.js", 3),
             ),
+            ("#   at t/sum.t line 4.\n", ("t/sum.t", 4)),
             ("    sum_test.go:12: got 2, want 3", ("sum_test.go", 12)),
             (
                 "\tat com.shop.CartTest.adds(CartTest.java:17)",

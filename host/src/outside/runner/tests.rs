@@ -154,6 +154,30 @@ async fn without_a_report_the_text_of_libtest_or_the_exit_code_must_do() {
 }
 
 #[tokio::test]
+async fn what_is_printed_or_written_is_told_apart_by_itself() {
+    let tap = "printf 'TAP version 13\\nok 1 - a\\nnot ok 2 - b\\n1..2\\n'";
+    let go = "printf '{\"Action\":\"run\",\"Package\":\"p\",\"Test\":\"b\"}\\n{\"Action\":\"fail\",\"Package\":\"p\",\"Test\":\"b\"}\\n{\"Action\":\"fail\",\"Package\":\"p\"}\\n'";
+    for (command, source, id) in [
+        (tap, ReportSource::Tap, "b"),
+        (go, ReportSource::GoTest, "p::b"),
+    ] {
+        for to in ["", ">$CHANGEBUS_REPORT"] {
+            let report = suite(&format!("{command} {to}; exit 1")).await;
+            assert_eq!((report.source, &report.problem), (source, &None), "{to}");
+            assert_eq!(report.bad().into_iter().collect::<Vec<_>>(), [id], "{to}");
+        }
+    }
+    let page = suite("echo '<html>'").await;
+    assert_eq!(page.source, ReportSource::ExitCode);
+    let other = with("echo 'ok 1' >$CHANGEBUS_REPORT", |spec| {
+        spec.report = ReportFormat::Tap
+    })
+    .await;
+    let why = "the report has no plan: its end may be missing";
+    assert_eq!(problem(&other), why);
+}
+
+#[tokio::test]
 async fn several_reports_in_a_directory_are_one() {
     let report = suite("mkdir $CHANGEBUS_REPORT && cp *.xml $CHANGEBUS_REPORT; exit 1").await;
     assert_eq!(
