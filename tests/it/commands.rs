@@ -211,3 +211,32 @@ async fn what_cannot_be_done_exits_with_1_and_what_is_not_understood_with_2() {
         assert!(words.contains(told), "{args:?}: {words}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_that_is_gone_or_is_another_is_found_by_check() {
+    let world = healed().await;
+    let sound = output(&world, &["check"]);
+    assert!(
+        said(&sound).contains("journals: every plugin call can be replayed"),
+        "{}",
+        said(&sound)
+    );
+    for (tampering, lost) in [
+        (
+            "DELETE FROM journals WHERE digest = (SELECT min(digest) FROM journals)",
+            1,
+        ),
+        (
+            "UPDATE journals SET body = (SELECT body FROM journals ORDER BY digest DESC LIMIT 1)",
+            4,
+        ),
+    ] {
+        let log = rusqlite::Connection::open(world.database()).expect("it can be opened");
+        let changed = log.execute(tampering, []).expect("it can be tampered with");
+        drop(log);
+        let found = output(&world, &["check"]);
+        assert_eq!(found.status.code(), Some(6), "{}", said(&found));
+        let told = format!("{lost} of the plugins' calls cannot be replayed");
+        assert!(said(&found).contains(&told), "{changed}: {}", said(&found));
+    }
+}

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use super::{ExitCode, database, plugin_dirs, plugin_setup};
 use crate::config::{Config, Project};
+use crate::event::Fact;
 use crate::outside::git::{self, RemoteTip};
-use crate::outside::wasm::{PluginInfo, PluginKind, Plugins, listed};
+use crate::outside::wasm::{Journal, PluginInfo, PluginKind, Plugins, listed};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -56,6 +57,7 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     }
     if database(&config).exists() {
         findings.push(event_log(&config).await);
+        findings.push(journals(&config).await);
     }
     let all_ok = findings.iter().all(|f| f.ok);
     if args.json {
@@ -253,4 +255,46 @@ async fn event_log(config: &Config) -> Finding {
             "restore the newest backup; see docs/operations.md",
         ),
     }
+}
+
+/// The chain covers the digests of journals; that they are there, and are those, has to be looked at.
+async fn journals(config: &Config) -> Finding {
+    match lost_journals(config).await {
+        Ok(lost) if lost.is_empty() => good("journals", "every plugin call can be replayed"),
+        Ok(lost) => bad(
+            "journals",
+            &format!(
+                "{} of the plugins' calls cannot be replayed, the first of {}",
+                lost.len(),
+                lost[0]
+            ),
+            "restore the newest backup if replays matter; runs go on without them",
+        ),
+        Err(error) => bad(
+            "journals",
+            &format!("{error:#}"),
+            "restore the newest backup; see docs/operations.md",
+        ),
+    }
+}
+
+/// The runs and plugins whose calls have no journal any more, or another one than their fact names.
+async fn lost_journals(config: &Config) -> anyhow::Result<Vec<String>> {
+    let store = super::log(config)?;
+    let mut lost = vec![];
+    for event in store.plugin_calls(usize::MAX).await? {
+        let Fact::PluginCalled { call } = &event.fact else {
+            continue;
+        };
+        let Some(digest) = &call.journal else {
+            continue;
+        };
+        let packed = store.journal(digest).await?;
+        let journal = packed.and_then(|packed| Journal::unpack(&packed).ok());
+        if journal.is_none_or(|journal| journal.digest() != *digest) {
+            let run = event.run.map_or_else(String::new, |run| run.to_string());
+            lost.push(format!("{run} ({})", call.plugin.name));
+        }
+    }
+    Ok(lost)
 }
