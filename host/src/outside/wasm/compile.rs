@@ -123,9 +123,10 @@ impl Compiler {
 fn verdict(status: ExitStatus, said: &str) -> Result<(), Unfit> {
     let signal = status.signal().and_then(|n| Signal::try_from(n).ok());
     let out_of_memory = said.contains("memory allocation of");
+    let said = one_line(said.trim());
     Err(match signal {
         _ if status.success() => return Ok(()),
-        None => Unfit::NotCompiled(one_line(said)),
+        None => Unfit::NotCompiled(said),
         Some(Signal::SIGXCPU) => {
             Unfit::CostsTooMuch(format!("{} s of computing", COMPUTING.as_secs()))
         }
@@ -133,9 +134,7 @@ fn verdict(status: ExitStatus, said: &str) -> Result<(), Unfit> {
         Some(Signal::SIGABRT) if out_of_memory => {
             Unfit::CostsTooMuch(format!("{} GiB of memory", MEMORY >> 30))
         }
-        Some(signal) => {
-            Unfit::NotCompiled(format!("the compiler got a {signal}; {}", one_line(said)))
-        }
+        Some(signal) => Unfit::NotCompiled(format!("the compiler got a {signal}; {said}")),
     })
 }
 
