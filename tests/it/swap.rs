@@ -4,6 +4,7 @@
 //! Change here: when plugins should be replaced otherwise.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -300,14 +301,20 @@ async fn alone_replacements_under_load() {
     );
     assert!(seen > 20, "only {seen} versions were seen");
     assert!(grown < 64, "the host grew by {grown} MiB");
-    let kept = std::fs::read_dir(place.state.path().join("plugins")).expect("it is there");
+    let kept = files_kept(place.state.path());
+    assert!(kept <= 70, "old versions are forgotten");
+    let problems = plugins.problems();
+    assert_eq!(problems, []);
+}
+
+/// Files of plugins that are put by in a state directory.
+fn files_kept(state: &Path) -> usize {
+    let kept = std::fs::read_dir(state.join("plugins")).expect("it is there");
     let kept = kept.filter(|entry| {
         let path = entry.as_ref().expect("an entry").path();
         path.extension().is_some_and(|end| end == "wasm")
     });
-    assert!(kept.count() <= 70, "old versions are forgotten");
-    let problems = plugins.problems();
-    assert_eq!(problems, []);
+    kept.count()
 }
 
 /// The digest these bytes will be known by.

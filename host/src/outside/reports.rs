@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use regex::Regex;
+
 use super::clip::clip;
 use crate::event::{Outcome, ReportSource, TestFailure};
 
@@ -150,6 +152,10 @@ fn worse(a: Outcome, b: Outcome) -> Outcome {
         Outcome::Failed => 4,
     };
     if rank(b) > rank(a) { b } else { a }
+}
+
+fn fixed(pattern: &str) -> Regex {
+    Regex::new(pattern).expect("the pattern is a constant that the tests compile")
 }
 
 /// One line for people from however many.

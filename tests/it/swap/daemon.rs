@@ -16,7 +16,7 @@ use changebus_tests::world::{Daemon, World};
 use scripted_claude::{Reply, Script};
 use tokio::task::JoinSet;
 
-use super::{digest_of, replacements, says, version};
+use super::{digest_of, files_kept, replacements, says, version};
 use crate::registry::Place;
 
 const FIX: &str = "{ do = \"hand-in\", edits = [{ edit = \"replace\", path = \"shop.py\", \
@@ -48,7 +48,7 @@ async fn tournaments_go_on_while_the_plugin_that_decides_is_replaced() {
             break swapped.expect("every replacement took effect");
         }
     };
-    let kept = versions_kept(&world);
+    let kept = files_kept(&world.state());
     drop::<Daemon>(daemon);
     let versions = audit(&world.events().await);
     println!(
@@ -152,15 +152,6 @@ fn resident_kib(process: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"));
     let status = status.expect("the daemon lives");
     super::resident(&status)
-}
-
-fn versions_kept(world: &World) -> usize {
-    let kept = std::fs::read_dir(world.state().join("plugins")).expect("it is there");
-    let kept = kept.filter(|entry| {
-        let path = entry.as_ref().expect("an entry").path();
-        path.extension().is_some_and(|end| end == "wasm")
-    });
-    kept.count()
 }
 
 /// Holds every record against what its run was pinned to; how many versions decided something.

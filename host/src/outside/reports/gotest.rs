@@ -14,7 +14,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use super::place::{place, steady};
-use super::{MOST_DETAIL, Scrub, Tests, one_line, worse};
+use super::{MOST_DETAIL, Scrub, Tests, fixed, one_line, worse};
 use crate::event::{Outcome, TestFailure};
 use crate::outside::clip::clip;
 
@@ -29,10 +29,6 @@ static PLACE: LazyLock<Regex> = LazyLock::new(|| fixed(r"^\s*\S+\.go:(?:\d+:)+ "
 /// What differs from run to run in the trace of a panic.
 static UNSTEADY: LazyLock<Regex> =
     LazyLock::new(|| fixed(r"\(0x[^)]*\)|\(\{0x[^)]*\)| \+0x[0-9a-f]+|goroutine \d+"));
-
-fn fixed(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern is a constant that the tests compile")
-}
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::place::{panic_message, place, steady};
-use super::{MOST_DETAIL, Scrub, Tests, one_line, worse};
+use super::{MOST_DETAIL, Scrub, Tests, fixed, one_line, worse};
 use crate::event::{Outcome, TestFailure};
 use crate::outside::clip::clip;
 
@@ -29,10 +29,6 @@ static RESULT: LazyLock<Regex> = LazyLock::new(|| {
 });
 static SECTION: LazyLock<Regex> =
     LazyLock::new(|| fixed(r"^---- (.+?)(?: - should panic)? stdout ----$"));
-
-fn fixed(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern is a constant that the tests compile")
-}
 
 /// True where the text holds at least one binary's tests, so that it is worth reading.
 pub fn is_libtest(output: &str) -> bool {

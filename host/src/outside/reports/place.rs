@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::fixed;
+
 /// `thread 'a::b' (123) panicked at src/lib.rs:10:5:`; the number is new in every run.
 static PANIC: LazyLock<Regex> =
     LazyLock::new(|| fixed(r"thread '[^\n]*' (?:\(\d+\) )?panicked at ([^\s:]+):(\d+)"));
@@ -18,10 +20,6 @@ static PERL: LazyLock<Regex> = LazyLock::new(|| fixed(r"\bat ([^\s:]+) line (\d+
 static ANY: LazyLock<Regex> = LazyLock::new(|| fixed(r"([\w@./+-]+\.[A-Za-z]{1,4}):(\d+)"));
 static THREAD_ID: LazyLock<Regex> = LazyLock::new(|| fixed(r"(thread '[^\n]*') \(\d+\) panicked"));
 static ADDRESS: LazyLock<Regex> = LazyLock::new(|| fixed(r" at 0x[0-9a-fA-F]{4,}"));
-
-fn fixed(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern is a constant that the tests compile")
-}
 
 /// The place in the project's own files where it failed: file, and line from 1.
 pub fn place(detail: &str) -> Option<(String, u32)> {

@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::place::{place, steady};
-use super::{MOST_DETAIL, Scrub, Tests, one_line};
+use super::{MOST_DETAIL, Scrub, Tests, fixed, one_line};
 use crate::event::{Outcome, TestFailure};
 use crate::outside::clip::clip;
 
@@ -31,10 +31,6 @@ static COMPARED: LazyLock<Regex> =
 const STEP: usize = 4;
 /// Tests in tests that are told apart.
 const DEEPEST: usize = 64;
-
-fn fixed(pattern: &str) -> Regex {
-    Regex::new(pattern).expect("the pattern is a constant that the tests compile")
-}
 
 /// True where the text calls itself TAP, or holds a plan and a test.
 pub fn is_tap(output: &str) -> bool {
