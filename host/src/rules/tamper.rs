@@ -18,15 +18,19 @@ const CHEATS: &[(&str, &str)] = &[
         "ignores a test or tells test builds apart",
     ),
     (
-        r"\b(it|test|describe)\.(skip|only|todo)\b|\bx(it|describe)\(|\bt\.Skip",
+        r"\b(it|test|describe)\.(skip|only|todo)\b|\bx(it|describe)\(|\b[tb]\.Skip",
         "skips a test or runs it alone",
     ),
     (
-        r"\b(sys\.exit|os\._exit|os\.abort|process\.exit|std::process::exit)\b",
+        r"\b(sys\.exit|os\._exit|os\.abort|process\.exit|std::process::(exit|abort)|os\.Exit|runtime\.Goexit|POSIX::_exit)\b",
         "ends the process",
     ),
     (
-        r"PYTEST_CURRENT_TEST|JEST_WORKER_ID|NODE_TEST_CONTEXT|NEXTEST|VITEST\b|CHANGEBUS_REPORT",
+        r#"\bok \d+ - |TAP version 1|\bBAIL_OUT\b|skip_all|"Action\\?":|test result: ok|<testsuite"#,
+        "says what only a test runner says",
+    ),
+    (
+        r"PYTEST_CURRENT_TEST|JEST_WORKER_ID|NODE_TEST_CONTEXT|NEXTEST|VITEST\b|HARNESS_ACTIVE|\btesting\.Testing\(|CHANGEBUS_REPORT",
         "asks whether a test is watching",
     ),
     (
@@ -80,7 +84,7 @@ fn set(table: &[(&str, &str)]) -> RegexSet {
         .expect("the patterns above are constants")
 }
 
-/// Why this patch may be cheating: each reason once, with its path and line.
+/// Why this patch may be cheating: each reason once, with its path and the line in the patched file.
 pub fn cheats(patch: &str) -> Vec<String> {
     let mut found = findings(patch, &CHEAT_SET, CHEATS);
     found.extend(dropped_tests(patch));
@@ -95,12 +99,15 @@ pub fn dangers(patch: &str) -> Vec<String> {
 fn findings(patch: &str, set: &RegexSet, table: &[(&str, &str)]) -> Vec<String> {
     let mut found = Vec::new();
     // A line the patch only moves, or that it takes back from the text around it, adds nothing new.
-    let removed: Vec<&str> = lines(patch, '-').map(|(_, line)| line.trim()).collect();
-    for (path, line) in lines(patch, '+').filter(|(_, line)| !removed.contains(&line.trim())) {
-        for index in set.matches(line) {
-            let reason = format!("{path} {}: `{}`", table[index].1, shorten(line.trim()));
-            if !found.contains(&reason) && found.len() < 10 {
-                found.push(reason);
+    let removed: Vec<&str> = lines(patch, Sign::Removed).map(|l| l.text.trim()).collect();
+    let added = lines(patch, Sign::Added).filter(|l| !removed.contains(&l.text.trim()));
+    for line in added {
+        for index in set.matches(line.text) {
+            let (text, why) = (shorten(line.text.trim()), table[index].1);
+            // The same line in several places is told once.
+            let told = |reason: &String| reason.ends_with(&format!("{why}: `{text}`"));
+            if found.len() < 10 && !found.iter().any(told) {
+                found.push(format!("{} {why}: `{text}`", line.place()));
             }
         }
     }
@@ -110,34 +117,77 @@ fn findings(patch: &str, set: &RegexSet, table: &[(&str, &str)]) -> Vec<String> 
 /// Tests that live beside the code (Rust's inline modules, doctests) are not kept apart by their path.
 fn dropped_tests(patch: &str) -> Option<String> {
     let marks = |sign| {
-        lines(patch, sign)
-            .filter(|(_, l)| l.contains("#[test]") || l.contains("assert"))
-            .count()
+        lines(patch, sign).filter(|l| l.text.contains("#[test]") || l.text.contains("assert"))
     };
-    let (gone, new) = (marks('-'), marks('+'));
-    (gone > new).then(|| {
-        format!(
-            "takes away {} lines that test or assert something",
-            gone - new
-        )
-    })
+    let (gone, new) = (marks(Sign::Removed).count(), marks(Sign::Added).count());
+    let first = marks(Sign::Removed).next().filter(|_| gone > new)?;
+    Some(format!(
+        "takes away {} lines that test or assert something, the first at {}: `{}`",
+        gone - new,
+        first.place(),
+        shorten(first.text.trim())
+    ))
 }
 
-/// The lines a patch adds or removes, with the path they belong to.
-fn lines(patch: &str, sign: char) -> impl Iterator<Item = (&str, &str)> {
-    let mut path = "";
-    let mut in_hunk = false;
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    Added,
+    Removed,
+}
+
+/// A line that a patch adds or removes.
+struct Line<'a> {
+    path: &'a str,
+    /// From 1, in the file that has the line: the new one where it is added, the old one where it is removed.
+    number: u32,
+    text: &'a str,
+}
+
+impl Line<'_> {
+    fn place(&self) -> String {
+        format!("{}:{}", self.path, self.number)
+    }
+}
+
+/// The lines a patch adds, or those it removes.
+fn lines(patch: &str, sign: Sign) -> impl Iterator<Item = Line<'_>> {
+    let (mut path, mut in_hunk, mut next) = ("", false, 0);
     patch.lines().filter_map(move |line| {
         if line.starts_with("diff --git ") {
             in_hunk = false;
             path = line.rsplit_once(" b/").map_or("", |(_, p)| p);
         }
-        in_hunk |= line.starts_with("@@");
-        if !in_hunk || !line.starts_with(sign) {
+        if line.starts_with("@@") {
+            (in_hunk, next) = (true, first_line(line, sign).unwrap_or(0));
             return None;
         }
-        Some((path, &line[1..]))
+        let of = match line.as_bytes().first().filter(|_| in_hunk)? {
+            b'+' => Some(Sign::Added),
+            b'-' => Some(Sign::Removed),
+            b' ' => None,
+            _ => return None,
+        };
+        if of.is_some_and(|of| of != sign) {
+            return None;
+        }
+        let number = next;
+        next += 1;
+        of.map(|_| Line {
+            path,
+            number,
+            text: &line[1..],
+        })
     })
+}
+
+/// Where a hunk begins: the first number of `-1,3`, or of `+1,4`, in `@@ -1,3 +1,4 @@`.
+fn first_line(header: &str, sign: Sign) -> Option<u32> {
+    let mark = match sign {
+        Sign::Added => '+',
+        Sign::Removed => '-',
+    };
+    let range = header.split(' ').find_map(|word| word.strip_prefix(mark))?;
+    range.split(',').next()?.parse().ok()
 }
 
 fn shorten(line: &str) -> String {
@@ -169,10 +219,37 @@ mod tests {
         ] {
             let found = cheats(&patch(line));
             assert!(
-                found.iter().any(|f| f.starts_with("src/a.py")),
+                found.iter().any(|f| f.starts_with("src/a.py:1 ")),
                 "{line}: {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_a_test_runner_says_is_not_for_the_code_to_say() {
+        for line in [
+            "+  console.log('TAP version 13')",
+            "+  print(\"not ok 2 - b\")",
+            "+  fmt.Println(`{\"Action\":\"pass\"}`)",
+            "+  println!(\"test result: ok. 1 passed\");",
+            "+  os.Exit(0)",
+        ] {
+            assert_eq!(cheats(&patch(line)).len(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_told_where_it_stands_in_its_file() {
+        let body = " one\n-    assert two\n+    sys.exit(0)\n three\n@@ -40,2 +41,3 @@ def four():\n five\n+    os._exit(1)";
+        let patch = patch(body).replace("@@ -1,3 +1,3 @@", "@@ -7,3 +8,3 @@");
+        assert_eq!(
+            cheats(&patch),
+            [
+                "src/a.py:9 ends the process: `sys.exit(0)`",
+                "src/a.py:42 ends the process: `os._exit(1)`",
+                "takes away 1 lines that test or assert something, the first at src/a.py:8: `assert two`",
+            ]
+        );
     }
 
     #[test]
