@@ -8,6 +8,7 @@ mod cheats;
 mod claude;
 mod commands;
 mod configuration;
+mod formats;
 mod fuzz;
 mod golden;
 mod investigator;
