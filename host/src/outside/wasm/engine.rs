@@ -57,6 +57,9 @@ fn settings(cache: &Path, layout: Layout) -> Result<Config, WasmError> {
     // The same bits on every machine: a replayed guest must not take another turn.
     config.cranelift_nan_canonicalization(true);
     config.wasm_relaxed_simd(false);
+    // Nobody is told the place of a trap within a function, and nobody unwinds guests but wasmtime, by frame pointers:
+    // without the tables for both, code is smaller and sooner loaded.
+    config.generate_address_map(false).native_unwind_info(false);
     if layout == Layout::Frugal {
         config
             .memory_reservation(FRUGAL_RESERVATION)
@@ -94,5 +97,7 @@ fn keep(path: &Path) -> Result<Cache, WasmError> {
     let absolute = std::path::absolute(path).map_err(|error| refused(error.into()))?;
     let mut config = CacheConfig::new();
     config.with_directory(absolute);
+    // Each use of an entry may be written down beside it, which costs more than reading one; few of them will do.
+    config.with_worker_event_queue_size(1);
     Cache::new(config).map_err(|error| refused(error.into()))
 }

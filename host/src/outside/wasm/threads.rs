@@ -69,7 +69,8 @@ impl GuestThreads {
             .worker_threads(threads)
             .max_blocking_threads(READERS)
             .thread_name("guests")
-            .enable_all()
+            // Nothing here waits for a socket, and a thread that might is woken by a dearer call.
+            .enable_time()
             .build()?;
         Ok(GuestThreads {
             handle: runtime.handle().clone(),
