@@ -30,7 +30,7 @@ async fn tournaments_go_on_while_the_plugin_that_decides_is_replaced() {
     let place = Arc::new(Place::new());
     place.put("gate.wasm", &version(1));
     let world = world(&place).await;
-    let first = shop::open(&world);
+    shop::open(&world);
     let daemon = world.daemon();
     let look = |events: &[Event]| {
         let adopted = |e: &Event| matches!(&e.fact, Fact::Watched { .. });
@@ -43,7 +43,7 @@ async fn tournaments_go_on_while_the_plugin_that_decides_is_replaced() {
     let mut runs = 0;
     let swapped = loop {
         runs += 1;
-        tournament(&world, &first, runs).await;
+        tournament(&world, runs).await;
         if let Some(swapped) = swapping.try_join_next() {
             break swapped.expect("every replacement took effect");
         }
@@ -78,12 +78,12 @@ async fn world(place: &Place) -> World {
 }
 
 /// Breaks the branch in a way of its own and waits until it is healed.
-async fn tournament(world: &World, first: &str, number: usize) {
+async fn tournament(world: &World, number: usize) {
     world.git(&["fetch", "--quiet", "origin", "main"]);
     world.git(&["reset", "--quiet", "--hard", "FETCH_HEAD"]);
     let note = format!("N = {number}\n");
     let head = world.push(
-        &format!("Break it, after {first}"),
+        "Break it",
         &[(shop::SOURCE, Some(shop::BAD)), ("note.py", Some(&note))],
     );
     let over = |events: &[Event]| {
