@@ -118,3 +118,19 @@ fn a_name_in_two_targets_of_one_name_keeps_the_failure() {
     assert_eq!(outcomes(&read(&format!("{one}{two}"))), [("it::a", Failed)]);
     assert_eq!(outcomes(&read(&format!("{two}{one}"))), [("it::a", Failed)]);
 }
+
+#[test]
+fn what_a_passing_test_printed_is_no_failure() {
+    let tests = read(
+        "\nrunning 2 tests\ntest a ... ok\ntest b ... FAILED\n\nsuccesses:\n\n---- a stdout ----\nhello\n\nfailures:\n\n\
+         ---- b stdout ----\nb is wrong\n\n---- never_ran stdout ----\nnothing\n\nfailures:\n    b\n\n\
+         test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out\n",
+    );
+    let failures: Vec<_> = tests
+        .failures
+        .iter()
+        .map(|failure| (failure.id.as_str(), failure.message.as_str()))
+        .collect();
+    assert_eq!(failures, [("b", "b is wrong")]);
+    assert_eq!(tests.problem, None);
+}
