@@ -19,6 +19,7 @@ use crate::event::{Fact, Opening, PluginRef};
 use crate::outside::claude::Claude;
 use crate::outside::lease::Leases;
 use crate::outside::process;
+use crate::outside::sandbox::{NoSandbox, Sandbox};
 use crate::outside::store::Store;
 use crate::outside::wasm::{self, Grants, Held, InUse, Limits, PluginKind, Plugins, Setup};
 use crate::outside::workspace::Workspace;
@@ -27,6 +28,7 @@ use crate::stages::House;
 
 pub mod check;
 pub mod compile;
+pub mod confine;
 pub mod demo;
 pub mod events;
 pub mod fix;
@@ -109,6 +111,11 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Plugins> {
 async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<Arc<House>> {
     let state = config.host.state.clone();
     let workspaces = state.join("workspaces");
+    let sandbox = if config.projects.values().all(|project| project.sandbox.off) {
+        None
+    } else {
+        Some(Arc::new(proven_sandbox().await?))
+    };
     let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await??;
     let key = config.claude.api_key.read().ok();
     let secrets = key
@@ -124,12 +131,21 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
         redactor,
         leases: Leases::default(),
         trials: Semaphore::new(config.host.trials_at_once),
+        sandbox,
         workspaces,
         reports: state.join("reports"),
         mirrors: state.join("mirrors"),
         budget: tokio::sync::Mutex::new(()),
         settings: config,
     }))
+}
+
+/// What this machine builds cells with, found to work.
+pub async fn proven_sandbox() -> Result<Sandbox, NoSandbox> {
+    // The running program itself, whatever a new version has put in its place.
+    let sandbox = Sandbox::find("/proc/self/exe".into())?;
+    sandbox.prove().await?;
+    Ok(sandbox)
 }
 
 /// The house for a process that works: takes the state directory's lock and clears what a crash left

@@ -176,10 +176,31 @@ pub struct Project {
     #[serde(default)]
     pub ignore_paths: Vec<String>,
     #[serde(default)]
+    pub sandbox: Sandbox,
+    #[serde(default)]
     pub policy: Policy,
     /// In this order; ties go to the first.
     #[serde(default = "default_variants")]
     pub variants: Vec<Variant>,
+}
+
+/// What confines the setup, the tests and the tools of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sandbox {
+    /// Runs them with the daemon's own rights instead. It stands in every event, and nothing is merged on it.
+    pub off: bool,
+    /// Further directories and files that may be read, where they lie.
+    pub read: Vec<PathBuf>,
+    /// Whether `setup` may use the network; tests and tools never may.
+    pub setup_network: bool,
+    /// Private memory of one process.
+    pub memory_mib: u32,
+    pub processes: u32,
+    /// The largest file that may be written.
+    pub file_mib: u32,
+    /// Size of `/tmp`.
+    pub tmp_mib: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -363,6 +384,20 @@ impl Default for Quarantine {
     }
 }
 
+impl Default for Sandbox {
+    fn default() -> Self {
+        Sandbox {
+            off: false,
+            read: vec![],
+            setup_network: true,
+            memory_mib: 8192,
+            processes: 2048,
+            file_mib: 4096,
+            tmp_mib: 2048,
+        }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Policy {
@@ -531,6 +566,21 @@ impl Project {
                 let hint = "name the command that this tool is, or remove the key";
                 return Err(invalid(key(&format!("tools.{tool}")), "\"\"".into(), hint));
             }
+        }
+        if let Some(path) = self.sandbox.read.iter().find(|path| !path.is_absolute()) {
+            let hint = "name it from the root, such as /opt/jdk";
+            let value = path.display().to_string();
+            return Err(invalid(key("sandbox.read"), value, hint));
+        }
+        let limits = &self.sandbox;
+        let counts = [
+            ("sandbox.memory_mib", limits.memory_mib),
+            ("sandbox.processes", limits.processes),
+            ("sandbox.file_mib", limits.file_mib),
+            ("sandbox.tmp_mib", limits.tmp_mib),
+        ];
+        if let Some((limit, _)) = counts.iter().find(|(_, value)| *value == 0) {
+            return Err(invalid(key(limit), "0".into(), "must be at least 1"));
         }
         let mut seen = std::collections::BTreeSet::new();
         for variant in &self.variants {

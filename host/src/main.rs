@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use changebus::commands::{
-    self, ExitCode, check, compile, demo, events, fix, plugin, replay, run, show, status,
+    self, ExitCode, check, compile, confine, demo, events, fix, plugin, replay, run, show, status,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -16,6 +16,14 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Args)]
+struct Settings {
     /// Configuration file; default: /etc/changebus/changebus.toml, or built-in settings.
     #[arg(long, global = true)]
     config: Option<PathBuf>,
@@ -28,8 +36,6 @@ struct Cli {
     /// Log as JSON lines.
     #[arg(long, global = true)]
     log_json: bool,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(clap::Subcommand)]
@@ -39,6 +45,12 @@ enum Command {
     /// For the daemon, which has plugins compiled apart from itself.
     #[command(name = compile::VERB, hide = true)]
     Compile(compile::Args),
+    /// For the daemon, which runs tests in a sandbox: the step from outside.
+    #[command(name = confine::ENTER_VERB, hide = true)]
+    Enter,
+    /// The step inside.
+    #[command(name = confine::EXEC_VERB, hide = true)]
+    Exec(confine::ExecArgs),
 }
 
 /// What wants a configuration.
@@ -67,7 +79,18 @@ enum Verb {
 fn main() -> std::process::ExitCode {
     changebus::failpoint::arm();
     let cli = Cli::parse();
-    log_to_stderr(&cli);
+    // The steps into a sandbox become another program, and must do so before there is a second thread.
+    let code = match cli.command {
+        Command::Enter => confine::enter(),
+        Command::Exec(args) => confine::exec(&args),
+        Command::Compile(args) => compile::run(&args),
+        Command::Configured(verb) => in_a_runtime(cli.settings, *verb),
+    };
+    std::process::ExitCode::from(code as u8)
+}
+
+fn in_a_runtime(settings: Settings, verb: Verb) -> ExitCode {
+    log_to_stderr(&settings, &verb);
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -75,10 +98,11 @@ fn main() -> std::process::ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("changebus: the runtime cannot be started: {error}");
-            return std::process::ExitCode::from(ExitCode::Failed as u8);
+            return ExitCode::Failed;
         }
     };
-    let code = runtime.block_on(perform(cli)).unwrap_or_else(|error| {
+    let done = runtime.block_on(perform(settings, verb));
+    done.unwrap_or_else(|error| {
         eprintln!("changebus: {error:#}");
         let config = error.chain().any(|e| e.is::<ConfigError>());
         if config {
@@ -86,21 +110,16 @@ fn main() -> std::process::ExitCode {
         } else {
             ExitCode::Failed
         }
-    });
-    std::process::ExitCode::from(code as u8)
+    })
 }
 
-async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
-    let verb = match cli.command {
-        Command::Compile(args) => return Ok(compile::run(&args)),
-        Command::Configured(verb) => verb,
-    };
-    let mut config = commands::config(cli.config.as_deref())?;
-    if let Some(state) = cli.state {
+async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
+    let mut config = commands::config(settings.config.as_deref())?;
+    if let Some(state) = settings.state {
         config.host.state = state;
     }
-    config.host.plugins.splice(0..0, cli.plugins);
-    match *verb {
+    config.host.plugins.splice(0..0, settings.plugins);
+    match verb {
         Verb::Fix(args) => fix::run(config, *args).await,
         Verb::Run => run::run(config).await,
         Verb::Check(args) => check::run(config, args).await,
@@ -114,9 +133,8 @@ async fn perform(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 /// `RUST_LOG` decides; without it the daemon tells its stages and the other commands only warnings.
-fn log_to_stderr(cli: &Cli) {
-    let usual = if matches!(&cli.command, Command::Configured(verb) if matches!(**verb, Verb::Run))
-    {
+fn log_to_stderr(settings: &Settings, verb: &Verb) {
+    let usual = if matches!(verb, Verb::Run) {
         "changebus=info,warn"
     } else {
         "changebus=warn,error"
@@ -127,7 +145,7 @@ fn log_to_stderr(cli: &Cli) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false);
-    if cli.log_json {
+    if settings.log_json {
         log.json().init();
     } else {
         log.with_ansi(std::io::stderr().is_terminal()).init();

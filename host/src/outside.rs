@@ -13,6 +13,7 @@ pub mod process;
 pub mod reading;
 pub mod reports;
 pub mod runner;
+pub mod sandbox;
 pub mod store;
 pub mod wasm;
 pub mod workspace;

@@ -15,7 +15,8 @@ use crate::event::Fact;
 use crate::outside::claude::Claude;
 use crate::outside::git::Mirror;
 use crate::outside::lease::Leases;
-use crate::outside::runner::SuiteSpec;
+use crate::outside::runner::{Confinement, SuiteSpec};
+use crate::outside::sandbox::Sandbox;
 use crate::outside::store::Store;
 use crate::outside::wasm::Plugins;
 use crate::rules::paths::PathClasses;
@@ -42,6 +43,8 @@ pub struct House {
     pub leases: Leases,
     /// One permit for each test command that may run at once.
     pub trials: Semaphore,
+    /// What this machine has; none where every project does without.
+    pub sandbox: Option<Arc<Sandbox>>,
     /// Work trees of trials; emptied at start.
     pub workspaces: PathBuf,
     pub reports: PathBuf,
@@ -64,8 +67,12 @@ pub struct Cx {
 }
 
 impl Cx {
-    pub fn suite(&self) -> SuiteSpec {
-        SuiteSpec::from(&*self.project)
+    /// # Errors
+    /// Where the project wants a sandbox and this machine has none.
+    pub fn suite(&self) -> Result<SuiteSpec, StageError> {
+        let confinement = Confinement::of(&self.project.sandbox, self.house.sandbox.as_ref());
+        let confinement = confinement.map_err(|e| failed("running the tests", &e))?;
+        Ok(SuiteSpec::new(&self.project, confinement))
     }
 
     pub async fn trial_permit(&self) -> tokio::sync::SemaphorePermit<'_> {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{ExitCode, progress, working_house};
-use crate::config::{Ceiling, Config, Policy, Project, ReportFormat, default_variants};
+use crate::config::{Ceiling, Config, Policy, Project, ReportFormat, Sandbox, default_variants};
 use crate::event::{Oid, RunStatus};
 use crate::outside::git::{self, Mirror};
 use crate::pipeline::{self, Manner};
@@ -49,6 +49,12 @@ pub struct Args {
     /// KEY=VALUE for setup and test; may be given again.
     #[arg(long = "env", value_name = "KEY=VALUE")]
     env: Vec<String>,
+    /// Directory or file, named from the root, that setup and tests may read besides; may be given again.
+    #[arg(long = "sandbox-read", value_name = "PATH")]
+    read: Vec<PathBuf>,
+    /// Run setup and tests with your own rights. Nothing is merged then.
+    #[arg(long)]
+    unsandboxed: bool,
     /// The most that may be done with the winner.
     #[arg(long, value_parser = ["merge", "pull-request", "human"])]
     deliver: Option<String>,
@@ -156,6 +162,12 @@ fn project(
         project.setup = args.setup.clone();
     }
     project.env.extend(environment(&args.env)?);
+    let absolute = args.read.iter().map(std::path::absolute);
+    project
+        .sandbox
+        .read
+        .extend(absolute.collect::<Result<Vec<_>, _>>()?);
+    project.sandbox.off |= args.unsandboxed;
     project.policy.deliver = match args.deliver.as_deref() {
         Some("human") => Ceiling::Human,
         Some("pull-request") => Ceiling::PullRequest,
@@ -185,6 +197,7 @@ pub fn made_up(test: &str) -> Project {
         env: BTreeMap::new(),
         tools: BTreeMap::new(),
         ignore_paths: vec![],
+        sandbox: Sandbox::default(),
         policy: Policy::default(),
         variants: default_variants(),
     }

@@ -39,6 +39,9 @@ pub struct TestReport {
     /// code contradicts the report.
     pub problem: Option<String>,
     pub seconds: f64,
+    /// The layers of the sandbox that held; none where it ran without one.
+    #[serde(default)]
+    pub sandbox: BTreeSet<Layer>,
 }
 
 impl TestReport {
@@ -56,6 +59,11 @@ impl TestReport {
                         && self.tests.values().all(|o| !o.is_bad())
                 }
             }
+    }
+
+    /// Whether something stood between the tests and the machine.
+    pub fn is_confined(&self) -> bool {
+        self.sandbox.contains(&Layer::Namespaces)
     }
 
     pub fn passed(&self) -> BTreeSet<&str> {
@@ -144,6 +152,32 @@ pub struct TestFailure {
     pub file: Option<String>,
     /// From 1.
     pub line: Option<u32>,
+}
+
+/// What stood between a command and the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Layer {
+    /// Own users, processes, network, mounts and names, by bubblewrap.
+    Namespaces,
+    /// A user of its own, where the daemon is root.
+    Identity,
+    /// Limits on memory, processes and files.
+    Limits,
+    Landlock,
+    Seccomp,
+}
+
+impl Layer {
+    pub fn name(self) -> &'static str {
+        match self {
+            Layer::Namespaces => "namespaces",
+            Layer::Identity => "identity",
+            Layer::Limits => "limits",
+            Layer::Landlock => "landlock",
+            Layer::Seccomp => "seccomp",
+        }
+    }
 }
 
 /// What triage found out about a red head.

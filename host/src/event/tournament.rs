@@ -378,6 +378,9 @@ pub struct Trial {
     pub output: String,
     pub problem: Option<String>,
     pub seconds: f64,
+    /// It ran with the daemon's own rights, because the project says so.
+    #[serde(default)]
+    pub unsandboxed: bool,
 }
 
 /// What the scorer made of the field.

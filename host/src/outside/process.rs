@@ -7,12 +7,14 @@
 //! process group; by a mark in the environment, which `setsid` and daemonising keep; by the write end of
 //! our pipe, which a cleared environment keeps; and by descent, while the program itself still lives. A
 //! process that sheds all four (new session, no parent, empty environment, closed output) gets away: only
-//! a pid namespace would hold it. `PR_SET_CHILD_SUBREAPER` is not used: it would hand every orphan to the
-//! whole daemon, which could tell neither whose it was nor whether it may be killed.
+//! a pid namespace holds it, and `sandbox.rs` runs what is not trusted in one. `PR_SET_CHILD_SUBREAPER` is
+//! not used: it would hand every orphan to the whole daemon, which could tell neither whose it was nor
+//! whether it may be killed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::ExitStatusExt;
@@ -20,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::net::unix::pipe;
@@ -28,10 +31,14 @@ use tokio::time::Instant;
 
 use crate::event::Exit;
 
+mod spawner;
+
 /// Names the job in the environment of everything it starts.
 const MARK: &str = "CHANGEBUS_JOB";
 /// How often leftovers are looked for; a program that forks faster than it is killed ends here.
 const SWEEPS: u32 = 20;
+/// So long a namespace may take to end before it is left to the kernel.
+const NAMESPACE_ENDS: Duration = Duration::from_secs(1);
 /// A killed process that has not gone by then sits in the kernel, and waiting would not help.
 const REAP: Duration = Duration::from_secs(5);
 /// What may still be read after the end: more than a pipe can hold.
@@ -50,6 +57,17 @@ pub struct Spec {
     /// Kept of each stream: a quarter from its start, the rest from its end.
     pub output_bytes: usize,
     pub streams: Streams,
+    pub bounds: Bounds,
+}
+
+/// What holds together what the program starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bounds {
+    /// A process group, and what else can be told of it.
+    Group,
+    /// A namespace that the program builds, in which everything dies with it. It gets `input` on its standard input and
+    /// nothing in its environment; the request to stop goes to what it started, past itself.
+    Namespace { input: Vec<u8> },
 }
 
 #[derive(Clone, Debug)]
@@ -84,19 +102,25 @@ pub struct Finished {
 /// Runs it to its end or its deadline. Dropping the future kills it as the deadline would, without grace.
 pub async fn run(spec: &Spec) -> Finished {
     let started = Instant::now();
-    match Job::start(spec) {
+    match Job::start(spec).await {
         Ok(job) => job.see_through(spec, started).await,
-        Err(why) => Finished {
+        Err(why) => Finished::not_started(format!(
+            "{} cannot be started in {}: {why}",
+            spec.program.name(),
+            spec.cwd.display()
+        )),
+    }
+}
+
+impl Finished {
+    pub fn not_started(why: String) -> Finished {
+        Finished {
             exit: Exit::NotStarted,
-            output: format!(
-                "{} cannot be started in {}: {why}",
-                spec.program.name(),
-                spec.cwd.display()
-            ),
+            output: why,
             errors: String::new(),
             left_out: 0,
             seconds: 0.0,
-        },
+        }
     }
 }
 
@@ -154,10 +178,17 @@ pub fn end_orphans(dir: &Path) -> io::Result<usize> {
     Ok(found.len())
 }
 
-/// Unique, and says where the job was started, so that its orphans can be told from those of others.
-fn mark(cwd: &Path) -> io::Result<String> {
-    let place = std::path::absolute(cwd)?;
-    Ok(format!("{}@{}", uuid::Uuid::now_v7(), place.display()))
+/// Unique, and says where the job was started, so that its orphans can be told from those of others. What lives in a
+/// namespace leaves no orphans, and is not told about the machine outside.
+fn mark(spec: &Spec) -> io::Result<String> {
+    let id = uuid::Uuid::now_v7();
+    match spec.bounds {
+        Bounds::Group => {
+            let place = std::path::absolute(&spec.cwd)?;
+            Ok(format!("{id}@{}", place.display()))
+        }
+        Bounds::Namespace { .. } => Ok(id.to_string()),
+    }
 }
 
 fn started_below(mark: &str, place: &Path) -> bool {
@@ -182,8 +213,8 @@ struct Job {
 }
 
 impl Job {
-    fn start(spec: &Spec) -> io::Result<Job> {
-        let mark = mark(&spec.cwd)?;
+    async fn start(spec: &Spec) -> io::Result<Job> {
+        let mark = mark(spec)?;
         let (output, out_end) = Capture::open(spec.output_bytes)?;
         let (errors, err_end) = match spec.streams {
             Streams::Together => (None, out_end.try_clone()?),
@@ -196,15 +227,22 @@ impl Job {
         command
             .current_dir(&spec.cwd)
             .env_clear()
-            .envs(basics())
-            .envs(&spec.env)
             .env(MARK, &mark)
-            .stdin(Stdio::null())
             .stdout(Stdio::from(out_end))
             .stderr(Stdio::from(err_end))
             .process_group(0)
             .kill_on_drop(true);
-        let child = command.spawn()?;
+        let child = match &spec.bounds {
+            Bounds::Group => {
+                command.envs(basics()).envs(&spec.env).stdin(Stdio::null());
+                // Whatever the caller sets, the mark stays.
+                command.env(MARK, &mark).spawn()?
+            }
+            Bounds::Namespace { input } => {
+                command.stdin(Stdio::from(readable(input)?));
+                spawner::spawn(command).await?
+            }
+        };
         let leader = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
@@ -219,6 +257,7 @@ impl Job {
             group: Group {
                 leader,
                 leader_lives: true,
+                is_namespace: spec.bounds != Bounds::Group,
                 mark,
                 pipes,
                 known: BTreeMap::new(),
@@ -235,7 +274,7 @@ impl Job {
             Some(status) => exit_of(status),
             None => {
                 self.group.remember();
-                self.group.signal(Signal::SIGTERM);
+                self.group.ask_to_stop();
                 self.attend(Instant::now() + spec.grace).await;
                 Exit::TimedOut {
                     after_seconds: spec.timeout.as_secs_f64().ceil() as u64,
@@ -291,6 +330,14 @@ async fn fill(capture: &mut Option<Capture>) {
     }
 }
 
+/// A file with these bytes and no name; the memory goes with its last reader.
+fn readable(bytes: &[u8]) -> io::Result<File> {
+    let mut file = File::from(memfd_create(c"input", MFdFlags::MFD_CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file)
+}
+
 fn exit_of(status: ExitStatus) -> Exit {
     match (status.code(), status.signal()) {
         (Some(code), _) => Exit::Code(code),
@@ -315,6 +362,7 @@ struct Group {
     leader: Pid,
     /// False once it is reaped: its number may then belong to a stranger.
     leader_lives: bool,
+    is_namespace: bool,
     mark: String,
     pipes: BTreeSet<u64>,
     /// Members seen while the leader lived, by the moment they started.
@@ -336,6 +384,17 @@ impl Group {
     fn signal(&self, signal: Signal) {
         // No such group: everybody has gone already.
         let _ = killpg(self.leader, signal);
+    }
+
+    /// The leader of a namespace would take everything with it at once.
+    fn ask_to_stop(&self) {
+        if !self.is_namespace {
+            return self.signal(Signal::SIGTERM);
+        }
+        for member in self.known.keys().filter(|pid| **pid != self.leader) {
+            // No such process: it went by itself.
+            let _ = kill(*member, Signal::SIGTERM);
+        }
     }
 
     /// Before anybody is asked to stop: who outlives its parent can no longer be told by descent.
@@ -360,6 +419,10 @@ impl Group {
                 break;
             }
             self.leader_lives = false;
+            if self.is_namespace {
+                // Its first process goes when the last one in it has gone, which takes the kernel a moment.
+                std::thread::sleep(NAMESPACE_ENDS / SWEEPS);
+            }
         }
         self.over = true;
     }
@@ -558,252 +621,4 @@ impl HeadAndTail {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shell(line: &str) -> Spec {
-        Spec {
-            program: Program::Shell(line.into()),
-            cwd: std::env::temp_dir(),
-            env: BTreeMap::new(),
-            timeout: Duration::from_secs(60),
-            grace: Duration::from_millis(200),
-            output_bytes: 64 << 10,
-            streams: Streams::Together,
-        }
-    }
-
-    fn lives(pid: &str) -> bool {
-        process(
-            pid.trim()
-                .parse()
-                .expect("the program printed a process id"),
-        )
-        .is_some()
-    }
-
-    /// True once the process has gone; it was killed before, so this waits for the kernel only.
-    async fn goes(pid: &str) -> bool {
-        for _ in 0..500 {
-            if !lives(pid) {
-                return true;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        false
-    }
-
-    #[tokio::test]
-    async fn both_streams_come_in_the_order_of_writing() {
-        let finished = run(&shell("echo one; echo two >&2; echo three; exit 3")).await;
-        assert_eq!(finished.exit, Exit::Code(3));
-        assert_eq!(finished.output, "one\ntwo\nthree\n");
-    }
-
-    #[tokio::test]
-    async fn streams_can_be_kept_apart() {
-        let finished = run(&Spec {
-            streams: Streams::Apart,
-            ..shell("echo out; echo err >&2")
-        })
-        .await;
-        assert_eq!(
-            (finished.output.as_str(), finished.errors.as_str()),
-            ("out\n", "err\n")
-        );
-    }
-
-    #[tokio::test]
-    async fn the_environment_holds_the_basics_and_what_was_given() {
-        let env = BTreeMap::from([
-            ("HOME".into(), "/nowhere".into()),
-            ("GIVEN".into(), "yes".into()),
-        ]);
-        let finished = run(&Spec {
-            env,
-            ..shell("env | cut -d= -f1 | sort; echo $HOME $GIVEN")
-        })
-        .await;
-        let names: Vec<&str> = finished
-            .output
-            .lines()
-            .filter(|l| !["PWD", "SHLVL", "_", "OLDPWD"].contains(l))
-            .collect();
-        assert_eq!(
-            names,
-            [
-                "CHANGEBUS_JOB",
-                "GIVEN",
-                "HOME",
-                "LANG",
-                "PATH",
-                "/nowhere yes"
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn a_program_that_does_not_exist_is_a_value() {
-        let program = Program::Argv(vec!["/does/not/exist".into()]);
-        let finished = run(&Spec {
-            program,
-            ..shell("")
-        })
-        .await;
-        assert_eq!(finished.exit, Exit::NotStarted);
-        assert!(
-            finished
-                .output
-                .contains("/does/not/exist cannot be started"),
-            "{}",
-            finished.output
-        );
-    }
-
-    #[tokio::test]
-    async fn a_crash_is_told_from_an_exit() {
-        assert_eq!(
-            run(&shell("kill -SEGV $$")).await.exit,
-            Exit::Signal(Signal::SIGSEGV as i32)
-        );
-    }
-
-    /// Runs `line` with `$PID_FILE`, into which something must write its process id before the run ends.
-    async fn run_and_read_pid(line: &str, timeout: Duration) -> (Finished, String) {
-        let file = tempfile::NamedTempFile::new().expect("a temporary file");
-        let env = BTreeMap::from([("PID_FILE".into(), file.path().display().to_string())]);
-        let finished = run(&Spec {
-            env,
-            timeout,
-            ..shell(line)
-        })
-        .await;
-        (
-            finished,
-            std::fs::read_to_string(file.path()).expect("the file stays"),
-        )
-    }
-
-    const UNTIL_WRITTEN: &str = "while [ ! -s $PID_FILE ]; do sleep 0.02; done";
-    /// Long enough for a shell to get to work on a busy machine.
-    const SHORT: Duration = Duration::from_secs(2);
-    const LONG: Duration = Duration::from_secs(200);
-
-    #[tokio::test]
-    async fn a_program_that_never_ends_is_stopped_at_its_deadline_with_its_children() {
-        let (finished, pid) =
-            run_and_read_pid("sleep 300 & echo $! >$PID_FILE; sleep 300", SHORT).await;
-        assert_eq!(finished.exit, Exit::TimedOut { after_seconds: 2 });
-        assert!(goes(&pid).await);
-    }
-
-    #[tokio::test]
-    async fn a_program_may_say_its_last_words_before_the_kill() {
-        let line = "trap 'echo bye; exit 0' TERM; while :; do sleep 0.02; done";
-        let finished = run(&Spec {
-            timeout: SHORT,
-            grace: LONG,
-            ..shell(line)
-        })
-        .await;
-        assert!(matches!(finished.exit, Exit::TimedOut { .. }));
-        assert!(finished.output.ends_with("bye\n"), "{}", finished.output);
-    }
-
-    #[tokio::test]
-    async fn a_program_that_ignores_the_request_to_stop_is_killed() {
-        let line = "trap '' TERM; echo $$ >$PID_FILE; while :; do sleep 0.02; done";
-        let (finished, pid) = run_and_read_pid(line, SHORT).await;
-        assert!(matches!(finished.exit, Exit::TimedOut { .. }));
-        assert!(goes(&pid).await);
-    }
-
-    #[tokio::test]
-    async fn an_orphan_holds_up_nothing_and_is_killed_however_it_tried_to_get_away() {
-        let orphan = "sh -c 'echo $$ >'$PID_FILE'; exec sleep 300'";
-        let escapes = [
-            format!("{orphan} & {UNTIL_WRITTEN}"),
-            // A session of its own: found by its environment and by our pipe.
-            format!("setsid {orphan} & {UNTIL_WRITTEN}"),
-            // No environment: found by our pipe.
-            format!("env -i setsid {orphan} & {UNTIL_WRITTEN}"),
-            // No pipe: found by its environment.
-            format!("setsid {orphan} >/dev/null 2>&1 & {UNTIL_WRITTEN}"),
-        ];
-        for line in escapes {
-            let (finished, pid) = run_and_read_pid(&line, LONG).await;
-            assert_eq!(
-                finished.exit,
-                Exit::Code(0),
-                "it waited for the orphan of {line}"
-            );
-            assert!(goes(&pid).await, "{line}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_child_that_shed_everything_but_its_parent_is_killed_at_the_deadline() {
-        let line = "env -i setsid -w sh -c 'echo $$ >'$PID_FILE'; exec sleep 300' >/dev/null 2>&1";
-        let (finished, pid) = run_and_read_pid(line, SHORT).await;
-        assert!(matches!(finished.exit, Exit::TimedOut { .. }));
-        assert!(goes(&pid).await);
-    }
-
-    #[tokio::test]
-    async fn dropping_the_run_kills_the_whole_group() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let spec = shell(&format!(
-            "sleep 300 & echo $! >{}; sleep 300",
-            file.path().display()
-        ));
-        let said = || std::fs::read_to_string(file.path()).unwrap();
-        let run = tokio::spawn(async move { run(&spec).await });
-        while !said().ends_with('\n') {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        run.abort();
-        assert!(run.await.unwrap_err().is_cancelled());
-        assert!(goes(&said()).await);
-    }
-
-    #[tokio::test]
-    async fn orphans_of_a_dead_process_are_told_from_those_of_others_by_where_they_started() {
-        let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let orphan = |dir: &Path| {
-            let mark = mark(&dir.join("workspaces/one")).unwrap();
-            std::process::Command::new("sleep")
-                .arg("300")
-                .env(MARK, mark)
-                .spawn()
-                .unwrap()
-        };
-        let (mut one, mut other) = (orphan(ours.path()), orphan(theirs.path()));
-        assert_eq!(end_orphans(ours.path()).unwrap(), 1);
-        assert!(!one.wait().unwrap().success());
-        assert!(other.try_wait().unwrap().is_none(), "it was not ours");
-        other.kill().unwrap();
-        other.wait().unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_flood_keeps_its_head_and_its_tail() {
-        let finished = run(&Spec {
-            output_bytes: 4000,
-            ..shell("echo first; seq 1 100000; echo last")
-        })
-        .await;
-        assert!(finished.output.starts_with("first\n1\n2\n"));
-        assert!(finished.output.ends_with("99999\n100000\nlast\n"));
-        assert!(finished.output.len() < 4100 && finished.left_out > 500_000);
-        assert!(
-            finished
-                .output
-                .contains(&format!("[{} bytes left out]", finished.left_out))
-        );
-    }
-
-    #[tokio::test]
-    async fn nothing_can_be_typed_into_it() {
-        assert_eq!(run(&shell("read line || echo end")).await.output, "end\n");
-    }
-}
+mod tests;

@@ -10,6 +10,7 @@ use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -17,17 +18,20 @@ use nix::fcntl::OFlag;
 use super::clip::tail;
 use super::footprint::{Changed, Footprint, Untaken};
 use super::git::blocking;
-use super::process::{Finished, Program, Spec, Streams, run};
+use super::process::{Bounds, Finished, Program, Spec, Streams, run};
 use super::reports::{self, Scrub, Tests};
+use super::sandbox::{self, Cell, HOME, Limits, Mount, REPORT, Sandbox, TREE};
 use super::workspace::Workspace;
-use crate::config::{Project, ReportFormat};
-use crate::event::{Exit, Outcome, ReportSource, TestReport};
+use crate::config::{self, Project, ReportFormat};
+use crate::event::{Exit, Layer, Outcome, ReportSource, TestReport};
 
 /// Of the output, for people.
 const MOST_OUTPUT: usize = 16 << 10;
 /// Of the output, to be read as a report.
 const MOST_CAPTURED: usize = 16 << 20;
 const MOST_FILES: usize = 10_000;
+/// A dialect is told by the content; the name satisfies runners that ask for one.
+const REPORT_NAME: &str = "report.xml";
 /// Between a request to stop and the kill.
 pub const GRACE: Duration = Duration::from_secs(5);
 /// Longer than any filesystem's clock stands still.
@@ -42,10 +46,56 @@ pub struct SuiteSpec {
     pub env: BTreeMap<String, String>,
     pub setup_timeout: Duration,
     pub test_timeout: Duration,
+    pub confinement: Confinement,
 }
 
-impl From<&Project> for SuiteSpec {
-    fn from(project: &Project) -> SuiteSpec {
+/// What stands between the commands and the machine.
+#[derive(Clone, Debug)]
+pub enum Confinement {
+    /// Nothing: they run with the rights of whoever runs this.
+    Off,
+    Cell {
+        sandbox: Arc<Sandbox>,
+        /// Shown besides, where they lie.
+        read: Vec<PathBuf>,
+        setup_network: bool,
+        limits: Limits,
+    },
+}
+
+impl Confinement {
+    /// As the project says. `sandbox` is what this machine has.
+    ///
+    /// # Errors
+    /// Where the project wants one and there is none.
+    pub fn of(
+        settings: &config::Sandbox,
+        sandbox: Option<&Arc<Sandbox>>,
+    ) -> Result<Confinement, Unconfined> {
+        if settings.off {
+            return Ok(Confinement::Off);
+        }
+        let mib = |count: u32| u64::from(count) << 20;
+        Ok(Confinement::Cell {
+            sandbox: sandbox.ok_or(Unconfined)?.clone(),
+            read: settings.read.clone(),
+            setup_network: settings.setup_network,
+            limits: Limits {
+                memory_bytes: mib(settings.memory_mib),
+                processes: settings.processes.into(),
+                file_bytes: mib(settings.file_mib),
+                tmp_bytes: mib(settings.tmp_mib),
+            },
+        })
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("there is no sandbox on this machine; `changebus check` says what is missing")]
+pub struct Unconfined;
+
+impl SuiteSpec {
+    pub fn new(project: &Project, confinement: Confinement) -> SuiteSpec {
         SuiteSpec {
             setup: project.setup.clone(),
             test: project.test.clone(),
@@ -53,6 +103,7 @@ impl From<&Project> for SuiteSpec {
             env: project.env.clone(),
             setup_timeout: Duration::from_secs(project.setup_timeout_seconds),
             test_timeout: Duration::from_secs(project.test_timeout_seconds),
+            confinement,
         }
     }
 }
@@ -60,18 +111,15 @@ impl From<&Project> for SuiteSpec {
 /// Runs setup, then the tests. Never fails: what went wrong is the report's `problem`.
 ///
 /// Both commands see `PATH`, a fresh `HOME` and `TMPDIR`, `LANG`, `RUSTUP_HOME`, `CHANGEBUS_REPORT` and
-/// the project's `env`, nothing else. `$CHANGEBUS_REPORT` lies outside the working tree; a command may
+/// the project's `env`, nothing else. In a cell all of these lie in the same places for every run. `$CHANGEBUS_REPORT` lies outside the working tree; a command may
 /// write one file there, or make a directory of it and put several `.xml` files in.
 pub async fn run_suite(spec: &SuiteSpec, workspace: &Workspace) -> TestReport {
     let started = Instant::now();
-    let said = match Place::make(workspace) {
-        Ok(place) => {
-            let suite = Suite {
-                spec,
-                dir: workspace.dir(),
-                place,
-            };
+    let mut layers = BTreeSet::new();
+    let said = match Suite::make(spec, workspace).await {
+        Ok(mut suite) => {
             let said = suite.run().await;
+            layers = std::mem::take(&mut suite.layers);
             // What was installed into the home of the run may take a while to remove.
             let _ = tokio::task::spawn_blocking(move || drop(suite.place)).await;
             said
@@ -91,6 +139,7 @@ pub async fn run_suite(spec: &SuiteSpec, workspace: &Workspace) -> TestReport {
         failures: said.tests.failures,
         output: said.output,
         problem: said.problem,
+        sandbox: layers,
         seconds: started.elapsed().as_secs_f64(),
     }
 }
@@ -125,11 +174,8 @@ pub async fn run_tool(
     workspace: &Workspace,
     tracked: BTreeSet<String>,
 ) -> Result<ToolRun, ToolError> {
-    let suite = Suite {
-        spec,
-        dir: workspace.dir(),
-        place: Place::make(workspace).map_err(ToolError::NoPlace)?,
-    };
+    let suite = Suite::make(spec, workspace).await;
+    let mut suite = suite.map_err(ToolError::NoPlace)?;
     let ran = suite.tool(command, tracked).await;
     let _ = tokio::task::spawn_blocking(move || drop(suite.place)).await;
     ran
@@ -147,8 +193,9 @@ impl Place {
             .rand_bytes(4)
             .tempdir_in(workspace.private())?;
         let place = Place { dir };
-        std::fs::create_dir(place.home())?;
-        std::fs::create_dir(place.temporary())?;
+        for dir in [place.home(), place.temporary(), place.reports()] {
+            std::fs::create_dir(dir)?;
+        }
         Ok(place)
     }
 
@@ -160,8 +207,40 @@ impl Place {
         self.dir.path().join("tmp")
     }
 
+    fn reports(&self) -> PathBuf {
+        self.dir.path().join("report")
+    }
+
     fn report(&self) -> PathBuf {
-        self.dir.path().join("report.xml")
+        self.reports().join(REPORT_NAME)
+    }
+}
+
+/// Where a command finds what it is told about: as it lies on the host, or as it shows in a cell.
+struct Seat {
+    tree: PathBuf,
+    home: PathBuf,
+    temporary: PathBuf,
+    report: PathBuf,
+}
+
+impl Seat {
+    fn on_the_host(dir: &Path, place: &Place) -> Seat {
+        Seat {
+            tree: dir.to_owned(),
+            home: place.home(),
+            temporary: place.temporary(),
+            report: place.report(),
+        }
+    }
+
+    fn in_a_cell() -> Seat {
+        Seat {
+            tree: TREE.into(),
+            home: HOME.into(),
+            temporary: "/tmp".into(),
+            report: Path::new(REPORT).join(REPORT_NAME),
+        }
     }
 }
 
@@ -188,19 +267,53 @@ impl Said {
 
 struct Suite<'a> {
     spec: &'a SuiteSpec,
+    workspace: &'a Workspace,
     dir: PathBuf,
     place: Place,
+    seat: Seat,
+    /// Of the cells so far.
+    layers: BTreeSet<Layer>,
 }
 
-impl Suite<'_> {
+/// Which command it is: only the first may have the network.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Setup,
+    Work,
+}
+
+impl<'a> Suite<'a> {
+    async fn make(spec: &'a SuiteSpec, workspace: &'a Workspace) -> std::io::Result<Suite<'a>> {
+        let place = Place::make(workspace)?;
+        let dir = workspace.dir();
+        let seat = match &spec.confinement {
+            Confinement::Off => Seat::on_the_host(&dir, &place),
+            Confinement::Cell { sandbox, .. } => {
+                let writable = [place.home(), place.reports()];
+                workspace.settle(sandbox.identity(), writable).await?;
+                Seat::in_a_cell()
+            }
+        };
+        Ok(Suite {
+            spec,
+            workspace,
+            dir,
+            place,
+            seat,
+            layers: BTreeSet::new(),
+        })
+    }
+
     /// How setup failed, if it did.
-    async fn set_up(&self) -> Option<Finished> {
-        let setup = self.spec.setup.as_ref()?;
-        let finished = self.command(setup, self.spec.setup_timeout).await;
+    async fn set_up(&mut self) -> Option<Finished> {
+        let spec = self.spec;
+        let setup = spec.setup.as_ref()?;
+        let timeout = self.spec.setup_timeout;
+        let finished = self.command(Step::Setup, setup, timeout).await;
         (finished.exit != Exit::Code(0)).then_some(finished)
     }
 
-    async fn tool(&self, command: &str, tracked: BTreeSet<String>) -> Result<ToolRun, ToolError> {
+    async fn tool(&mut self, command: &str, tracked: BTreeSet<String>) -> Result<ToolRun, ToolError> {
         if let Some(failed) = self.set_up().await {
             return Err(ToolError::Setup {
                 exit: failed.exit.clone(),
@@ -210,7 +323,8 @@ impl Suite<'_> {
         let dir = self.dir.clone();
         let before = blocking(move || Footprint::take(&dir, tracked)).await?;
         tokio::time::sleep(TICK).await;
-        let finished = self.command(command, self.spec.test_timeout).await;
+        let timeout = self.spec.test_timeout;
+        let finished = self.command(Step::Work, command, timeout).await;
         let mut output = self.shown(&finished);
         let changed = match &finished.exit {
             Exit::Code(_) => blocking(move || before.changes()).await?,
@@ -228,7 +342,7 @@ impl Suite<'_> {
         })
     }
 
-    async fn run(&self) -> Said {
+    async fn run(&mut self) -> Said {
         if let Some(failed) = self.set_up().await {
             let problem = format!("setup failed ({})", failed.exit);
             return Said::problem(failed.exit.clone(), problem, self.shown(&failed));
@@ -241,40 +355,83 @@ impl Suite<'_> {
                 String::new(),
             );
         }
-        let finished = self.command(&self.spec.test, self.spec.test_timeout).await;
+        let spec = self.spec;
+        let timeout = spec.test_timeout;
+        let finished = self.command(Step::Work, &spec.test, timeout).await;
         let path = self.place.report();
         let written = tokio::task::spawn_blocking(move || written(&path)).await;
         let written = written.unwrap_or_else(|_| Written::Unreadable("reading it failed".into()));
         self.judge(&finished, written)
     }
 
-    async fn command(&self, line: &str, timeout: Duration) -> Finished {
-        run(&Spec {
-            program: Program::Shell(line.to_owned()),
-            cwd: self.dir.clone(),
-            env: self.environment(),
-            timeout,
-            grace: GRACE,
-            output_bytes: MOST_CAPTURED,
-            streams: Streams::Together,
-        })
-        .await
+    async fn command(&mut self, step: Step, line: &str, timeout: Duration) -> Finished {
+        let spec = self.spec;
+        match &spec.confinement {
+            Confinement::Off => {
+                run(&Spec {
+                    program: Program::Shell(line.to_owned()),
+                    cwd: self.dir.clone(),
+                    env: self.environment(),
+                    timeout,
+                    grace: GRACE,
+                    output_bytes: MOST_CAPTURED,
+                    streams: Streams::Together,
+                    bounds: Bounds::Group,
+                })
+                .await
+            }
+            Confinement::Cell {
+                sandbox,
+                read,
+                setup_network,
+                limits,
+            } => {
+                let cell = Cell {
+                    line: line.to_owned(),
+                    mounts: self.mounts(read),
+                    env: self.environment(),
+                    network: step == Step::Setup && *setup_network,
+                    limits: *limits,
+                    timeout,
+                    grace: GRACE,
+                    output_bytes: MOST_CAPTURED,
+                };
+                let (finished, layers) = sandbox.run(&cell).await;
+                self.layers.extend(layers);
+                finished
+            }
+        }
+    }
+
+    fn mounts(&self, read: &[PathBuf]) -> Vec<Mount> {
+        let own = [
+            Mount::write(self.place.home(), HOME),
+            Mount::write(self.place.reports(), REPORT),
+        ];
+        let further = read.iter().map(|path| Mount::in_place(path));
+        further.chain(self.workspace.mounts()).chain(own).collect()
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
-        let text = |path: PathBuf| path.display().to_string();
+        let text = |path: &Path| path.display().to_string();
         let mut env = BTreeMap::from([
-            ("HOME".to_owned(), text(self.place.home())),
-            ("TMPDIR".to_owned(), text(self.place.temporary())),
+            ("HOME".to_owned(), text(&self.seat.home)),
+            ("TMPDIR".to_owned(), text(&self.seat.temporary)),
+            ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ]);
-        env.extend(rustup_home().map(|home| ("RUSTUP_HOME".to_owned(), text(home))));
+        env.extend(std::env::var("PATH").map(|path| ("PATH".to_owned(), path)));
+        env.extend(sandbox::rustup_home().map(|home| ("RUSTUP_HOME".to_owned(), text(&home))));
         env.extend(self.spec.env.clone());
-        env.insert("CHANGEBUS_REPORT".to_owned(), text(self.place.report()));
+        env.insert("CHANGEBUS_REPORT".to_owned(), text(&self.seat.report));
         env
     }
 
     fn scrub(&self) -> Scrub {
-        Scrub::root(&self.dir).and(self.place.dir.path(), "<run>")
+        let scrub = Scrub::root(&self.seat.tree);
+        match &self.spec.confinement {
+            Confinement::Off => scrub.and(self.place.dir.path(), "<run>"),
+            Confinement::Cell { .. } => scrub,
+        }
     }
 
     fn shown(&self, finished: &Finished) -> String {
@@ -468,15 +625,6 @@ fn remove(path: &Path) -> std::io::Result<()> {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
         Ok(_) => std::fs::remove_file(path),
     }
-}
-
-/// `HOME` is fresh for the tests, and rustup's `cargo` would not find its toolchains there.
-fn rustup_home() -> Option<PathBuf> {
-    let of_home = || Some(Path::new(&std::env::var_os("HOME")?).join(".rustup"));
-    let home = std::env::var_os("RUSTUP_HOME")
-        .map(PathBuf::from)
-        .or_else(of_home)?;
-    home.is_dir().then_some(home)
 }
 
 #[cfg(test)]

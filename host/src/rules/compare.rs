@@ -40,6 +40,7 @@ pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Tr
         output: tail(&report.output, 4096),
         problem: report.problem.clone(),
         seconds: report.seconds,
+        unsandboxed: !report.is_confined(),
     }
 }
 

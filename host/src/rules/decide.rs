@@ -108,6 +108,9 @@ fn objections_to_merging(grounds: &Grounds<'_>, leader: &Placed, policy: &Policy
     if grounds.trial.is_none_or(|t| !gates::knows_single_tests(t)) {
         against.push("there is no report of single tests, only an exit code".into());
     }
+    if grounds.trial.is_some_and(|trial| trial.unsandboxed) {
+        against.push("its tests ran without a sandbox (sandbox.off)".into());
+    }
     let score = leader.score.unwrap_or(0.0);
     if score < policy.merge_threshold {
         against.push(format!(

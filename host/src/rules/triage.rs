@@ -236,6 +236,7 @@ pub(crate) mod tests {
             failures: vec![],
             output: String::new(),
             seconds: 1.0,
+            sandbox: [crate::event::Layer::Namespaces].into(),
         }
     }
 

@@ -48,8 +48,9 @@ pub async fn run(
     commit: Option<&Oid>,
     name: &str,
 ) -> Result<TestReport, Missing> {
+    let suite = cx.suite()?;
     in_a_workspace(cx, tree, commit, name, async |workspace| {
-        let mut report = runner::run_suite(&cx.suite(), workspace).await;
+        let mut report = runner::run_suite(&suite, workspace).await;
         redact(cx, &mut report);
         report
     })
@@ -64,8 +65,9 @@ pub async fn run_tool(
     name: &str,
 ) -> Result<Result<ToolRun, ToolError>, Missing> {
     let tracked = tracked(cx, tree).await?;
+    let suite = cx.suite()?;
     in_a_workspace(cx, tree, None, name, async |workspace| {
-        let mut ran = runner::run_tool(&cx.suite(), command, workspace, tracked).await;
+        let mut ran = runner::run_tool(&suite, command, workspace, tracked).await;
         match &mut ran {
             Ok(ToolRun { output, .. }) | Err(ToolError::Setup { output, .. }) => {
                 *output = cx.house.redactor.clean(output);
@@ -98,7 +100,7 @@ async fn in_a_workspace<T>(
     work: impl AsyncFnOnce(&Workspace) -> T,
 ) -> Result<T, Missing> {
     let _permit = cx.trial_permit().await;
-    let suite = cx.suite();
+    let suite = cx.suite()?;
     let most = suite.setup_timeout + suite.test_timeout + MARGIN;
     let made = Workspace::create(&cx.mirror, tree, commit, &cx.house.workspaces, name);
     within(most, name, async {
@@ -129,7 +131,13 @@ pub fn digest(project: &Project) -> String {
     let mut hash = Sha256::new();
     hash.update(format!(
         "{:?}",
-        (&project.setup, &project.test, &project.report, &project.env)
+        (
+            &project.setup,
+            &project.test,
+            &project.report,
+            &project.env,
+            &project.sandbox
+        )
     ));
     hash.finalize()
         .iter()

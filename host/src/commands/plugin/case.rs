@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::ReportFormat;
+use crate::config::{self, ReportFormat};
 use crate::event::{
     Commit, Fault, ModelAnswer, Patch, ProbeReport, TestFailure, ToolReport, Usage,
 };
@@ -62,6 +62,9 @@ pub struct Told {
     pub budgets: Budgets,
     #[serde(default)]
     pub facts: Facts,
+    /// What confines setup and tests, as in a project.
+    #[serde(default, skip_serializing_if = "is_usual")]
+    pub sandbox: config::Sandbox,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The project's tools: name and command.
@@ -74,6 +77,10 @@ pub struct Told {
     pub failing: Vec<Failing>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub commits: Vec<Commit>,
+}
+
+fn is_usual(sandbox: &config::Sandbox) -> bool {
+    *sandbox == config::Sandbox::default()
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

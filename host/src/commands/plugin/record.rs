@@ -275,6 +275,7 @@ fn strategy_case(config: &Config, run: &Run, entry: &Entry, args: &Args) -> anyh
         },
         failing: failing.collect(),
         commits: run.change.commits.clone(),
+        sandbox: project.map(|p| p.sandbox.clone()).unwrap_or_default(),
         env: project.map(|p| p.env.clone()).unwrap_or_default(),
         tools: project.map(|p| p.tools.clone()).unwrap_or_default(),
         config: table(&entry.config),
@@ -409,6 +410,7 @@ fn judge_case(
             history: opening.history.clone(),
             ..Facts::default()
         },
+        sandbox: Default::default(),
         env: Default::default(),
         tools: Default::default(),
         config: table(settings),

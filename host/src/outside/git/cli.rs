@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::GitError;
 use crate::event::Exit;
 use crate::outside::clip::clip;
-use crate::outside::process::{Finished, Program, Spec, Streams, run};
+use crate::outside::process::{Bounds, Finished, Program, Spec, Streams, run};
 
 const GRACE: Duration = Duration::from_secs(2);
 /// Enough for the references of a very large repository.
@@ -107,6 +107,7 @@ impl Git<'_> {
             grace: GRACE,
             output_bytes: MOST_OUTPUT,
             streams: Streams::Apart,
+            bounds: Bounds::Group,
         }
     }
 

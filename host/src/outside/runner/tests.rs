@@ -1,4 +1,4 @@
-//! Suites that pass, fail, lie, hang and hide.
+//! Suites that pass, fail, lie, hang and hide; in no cell, whose stories are in `tests/it/sandbox.rs`.
 //!
 //! Touches: files, processes, git.
 //! Change here: when `../runner.rs` learns another reason not to believe a run.
@@ -23,6 +23,7 @@ async fn with(test: &str, change: impl FnOnce(&mut SuiteSpec)) -> TestReport {
         env: BTreeMap::new(),
         setup_timeout: Duration::from_secs(60),
         test_timeout: Duration::from_secs(60),
+        confinement: Confinement::Off,
     };
     change(&mut spec);
     let (mirror, tree) = origin.fetched().await;
@@ -311,6 +312,7 @@ async fn the_real_cargo_is_found_and_understood() {
         env: BTreeMap::new(),
         setup_timeout: Duration::from_secs(60),
         test_timeout: Duration::from_secs(300),
+        confinement: Confinement::Off,
     };
     let report = run_suite(&spec, &workspace).await;
     assert_eq!(

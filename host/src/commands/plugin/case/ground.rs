@@ -12,11 +12,13 @@ use anyhow::Context;
 use tokio::sync::OnceCell;
 
 use super::{BEFORE, Case, HEAD};
+use crate::commands::proven_sandbox;
 use crate::config::Policy;
 use crate::event::{Fault, FaultKind, Finding, Oid, Patch, ProbeReport, TestReport, Triage};
 use crate::outside::git::{Mirror, PatchError};
 use crate::outside::reading::{Hit, ReadTree, SearchOptions};
-use crate::outside::runner::{self, SuiteSpec};
+use crate::outside::runner::{self, Confinement, SuiteSpec};
+use crate::outside::sandbox::Sandbox;
 use crate::outside::wasm::ReadChange;
 use crate::outside::workspace::Workspace;
 use crate::rules::compare;
@@ -35,6 +37,7 @@ pub struct Ground {
     classes: Arc<PathClasses>,
     /// What passed before the change.
     keep: OnceCell<BTreeSet<String>>,
+    sandbox: OnceCell<Arc<Sandbox>>,
 }
 
 impl Ground {
@@ -66,6 +69,7 @@ impl Ground {
             head,
             paths,
             keep,
+            sandbox: OnceCell::new(),
         })
     }
 
@@ -120,6 +124,11 @@ impl Ground {
 
     async fn tested(&self, test: &str, tree: &Oid) -> anyhow::Result<TestReport> {
         let told = &self.case.told;
+        let sandbox = self.sandbox.get_or_try_init(|| async {
+            let sandbox = proven_sandbox().await?;
+            anyhow::Ok(Arc::new(sandbox))
+        });
+        let sandbox = sandbox.await?;
         let spec = SuiteSpec {
             setup: told.setup.clone(),
             test: test.to_owned(),
@@ -127,6 +136,7 @@ impl Ground {
             env: told.env.clone(),
             setup_timeout: LONGEST,
             test_timeout: LONGEST,
+            confinement: Confinement::of(&told.sandbox, Some(sandbox))?,
         };
         let workspace =
             Workspace::create(&self.mirror, tree, None, &self.workspaces(), "probe").await?;
