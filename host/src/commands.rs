@@ -142,10 +142,14 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
 
 /// What this machine builds cells with, found to work.
 pub async fn proven_sandbox() -> Result<Sandbox, NoSandbox> {
-    // The running program itself, whatever a new version has put in its place.
-    let sandbox = Sandbox::find("/proc/self/exe".into())?;
+    let sandbox = running_sandbox()?;
     sandbox.prove().await?;
     Ok(sandbox)
+}
+
+/// Its helpers are the running program itself, whatever a new version has put in its place.
+fn running_sandbox() -> Result<Sandbox, NoSandbox> {
+    Sandbox::find("/proc/self/exe".into())
 }
 
 /// The house for a process that works: takes the state directory's lock and clears what a crash left

@@ -14,7 +14,7 @@ use std::process::Command;
 use changebus::event::{Action, Delivery, Event, Fact, RunStatus, Standing, Triage, VariantState};
 use changebus::story;
 use changebus_tests::cases::{self, Case, Kind, Prepared, Repo};
-use changebus_tests::world::{World, git};
+use changebus_tests::world::{World, git, kept};
 
 use answer::Answer;
 
@@ -164,7 +164,7 @@ async fn tell(name: &str, plot: Plot) {
 
 /// The case with everything it needs, fetched once for all tests.
 fn prepared(name: &str) -> Prepared {
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/cases");
+    let cache = kept("cases");
     let cases = cases::all().expect("the cases can be read");
     let case = cases.iter().find(|case| case.name == name);
     let case = case.unwrap_or_else(|| panic!("there is no case {name}"));

@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use changebus::config::{Config, Policy, default_variants};
+use changebus::config::{Config, Policy, Sandbox, default_variants};
 
 fn example() -> (String, Config) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../changebus.example.toml");
@@ -31,6 +31,11 @@ fn the_example_shows_the_defaults() {
         ..Policy::default()
     };
     assert_eq!(project.policy, shown);
+    let shown = Sandbox {
+        read: project.sandbox.read.clone(),
+        ..Sandbox::default()
+    };
+    assert_eq!(project.sandbox, shown);
 }
 
 #[test]
@@ -51,6 +56,7 @@ fn the_example_names_every_key() {
     for keys in [
         &value["projects"]["billing"],
         &value["projects"]["billing"]["policy"],
+        &value["projects"]["billing"]["sandbox"],
     ] {
         let keys = keys.as_object().expect("a table");
         missing.extend(
@@ -86,6 +92,14 @@ fn a_bad_configuration_is_refused_by_name() {
         (
             format!("{project}ignore_paths = [\"a[\"]\n"),
             "ignore_paths",
+        ),
+        (
+            format!("{project}sandbox.read = [\"jdk\"]\n"),
+            "sandbox.read = jdk: name it from the root",
+        ),
+        (
+            format!("{project}sandbox.tmp_mib = 0\n"),
+            "sandbox.tmp_mib = 0: must be at least 1",
         ),
         (
             format!(

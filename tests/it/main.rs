@@ -17,6 +17,7 @@ mod orders;
 mod plugins;
 mod recovery;
 mod registry;
+mod sandbox;
 mod swap;
 mod tidy;
 mod tournament;

@@ -402,8 +402,23 @@ async fn killed_from_outside_at_up_to_twenty_random_moments() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_test_that_outlives_the_killed_daemon_is_ended_by_the_next() {
+async fn a_test_dies_with_the_killed_daemon() {
     let mut world = orders::watched("").await;
+    world.test("setsid sleep 100000 & sleep 100000");
+    let mut daemon = world.daemon();
+    adopted(&world).await;
+    orders::break_it(&world);
+    suite_runs(&world).await;
+    daemon.kill();
+    while !sleepers(&world).is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_without_a_sandbox_that_outlives_the_killed_daemon_is_ended_by_the_next() {
+    let mut world = orders::watched("").await;
+    world.project("sandbox.off = true");
     world.test("sleep 100000");
     let mut daemon = world.daemon();
     adopted(&world).await;

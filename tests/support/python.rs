@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
+use crate::world::kept;
+
 /// One installation at a time in this process; between processes the last rename wins, and all are alike.
 static INSTALLING: Mutex<()> = Mutex::new(());
 
@@ -16,7 +18,7 @@ static INSTALLING: Mutex<()> = Mutex::new(());
 /// Panics with pip's own words where they cannot be had: a judge that is missing must not look like a verdict.
 pub fn python_packages(packages: &[&str]) -> PathBuf {
     let _one_at_a_time = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/python");
+    let cache = kept("python");
     let home = cache.join(format!(
         "{}-{}",
         python_version(),

@@ -228,7 +228,7 @@ impl World {
         let text = format!(
             "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
-             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}\n\n{}",
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\nsandbox.read = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}\n\n{}",
             toml(&self.state()),
             toml::Value::try_from(&self.plugins).expect("paths can be written as TOML"),
             self.interval_seconds,
@@ -239,6 +239,7 @@ impl World {
             self.test_timeout_seconds,
             text(&self.test),
             env,
+            toml::Value::try_from(shown()).expect("paths can be written as TOML"),
             self.extra,
             self.policy,
             self.variants,
@@ -319,8 +320,10 @@ impl World {
         };
         let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
         let (arguments, environment) = (text("cmdline"), text("environ"));
+        // In a cell nothing of a process names this place but its mounts.
         let ours = arguments.contains(here)
             || environment.contains(here)
+            || text("mountinfo").contains(here)
             || cwd.to_string_lossy().contains(here);
         ours.then(|| format!("{pid} {arguments} in {}", cwd.display()))
     }
@@ -430,6 +433,21 @@ pub fn program() -> PathBuf {
         path.display()
     );
     path
+}
+
+/// What the projects of the stories read beside their own trees: packages of the registries, fetched once.
+fn shown() -> Vec<PathBuf> {
+    let places = ["python", "cases"].map(kept);
+    places.into_iter().filter(|place| place.is_dir()).collect()
+}
+
+/// Where things of that kind are kept between runs of the stories. Named without a detour: a cell shows it, and not
+/// what the detour leads over.
+pub fn kept(kind: &str) -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    root.expect("the stories lie in the workspace")
+        .join("target")
+        .join(kind)
 }
 
 /// The build directory of this profile.

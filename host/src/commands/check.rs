@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::{ExitCode, database, plugin_dirs, plugin_setup};
 use crate::config::{Config, Project};
-use crate::event::Fact;
+use crate::event::{Fact, Layer};
 use crate::outside::git::{self, RemoteTip};
 use crate::outside::wasm::{Journal, PluginInfo, PluginKind, Plugins, listed};
 
@@ -39,7 +39,9 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         state(&config.host.state),
         git_version().await,
         api_key(&config),
+        sandbox(&config).await,
     ];
+    findings.extend(unconfined(&config));
     let setup = plugin_setup(&config);
     let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await?;
     match plugins {
@@ -142,6 +144,51 @@ fn api_key(config: &Config) -> Finding {
             "set it, or point claude.api_key at a file or a credential; variants that ask a model refuse without",
         ),
     }
+}
+
+async fn sandbox(config: &Config) -> Finding {
+    let proven = async {
+        let sandbox = super::running_sandbox()?;
+        sandbox.prove().await
+    };
+    match proven.await {
+        Ok(layers) => {
+            let names = |layers: &mut dyn Iterator<Item = Layer>| {
+                layers.map(Layer::name).collect::<Vec<_>>().join(", ")
+            };
+            let held = names(&mut layers.iter().copied());
+            let optional = [Layer::Landlock];
+            let missing = names(&mut optional.into_iter().filter(|l| !layers.contains(l)));
+            if missing.is_empty() {
+                good("sandbox", &held)
+            } else {
+                good(
+                    "sandbox",
+                    &format!("{held}; not {missing}, which this kernel does not have"),
+                )
+            }
+        }
+        Err(_)
+            if !config.projects.is_empty() && config.projects.values().all(|p| p.sandbox.off) =>
+        {
+            good("sandbox", "none, and no project that wants one")
+        }
+        Err(error) => bad(
+            "sandbox",
+            &error.to_string(),
+            "until then no test is run; see docs/sandbox.md",
+        ),
+    }
+}
+
+fn unconfined(config: &Config) -> impl Iterator<Item = Finding> + '_ {
+    let off = config.projects.iter().filter(|(_, p)| p.sandbox.off);
+    off.map(|(name, _)| {
+        good(
+            &format!("projects.{name}"),
+            "runs its tests without a sandbox, with all rights of this user; nothing is merged on them",
+        )
+    })
 }
 
 fn plugin_findings(config: &Config, plugins: &Plugins) -> Vec<Finding> {

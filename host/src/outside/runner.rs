@@ -313,7 +313,11 @@ impl<'a> Suite<'a> {
         (finished.exit != Exit::Code(0)).then_some(finished)
     }
 
-    async fn tool(&mut self, command: &str, tracked: BTreeSet<String>) -> Result<ToolRun, ToolError> {
+    async fn tool(
+        &mut self,
+        command: &str,
+        tracked: BTreeSet<String>,
+    ) -> Result<ToolRun, ToolError> {
         if let Some(failed) = self.set_up().await {
             return Err(ToolError::Setup {
                 exit: failed.exit.clone(),

@@ -246,10 +246,7 @@ fn texts() -> BTreeMap<PathBuf, String> {
                  nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
             ),
         ),
-        text(
-            "/etc/group",
-            "root:x:0:\ntrial:x:1000:\nnogroup:x:65534:\n",
-        ),
+        text("/etc/group", "root:x:0:\ntrial:x:1000:\nnogroup:x:65534:\n"),
         text(
             "/etc/hosts",
             "127.0.0.1 localhost trial\n::1 localhost trial\n",
@@ -377,10 +374,7 @@ mod tests {
             ("/home/op/.cargo/bin", "/home/op/.cargo/bin"),
             ("/home/op/.local/bin", "/home/op/.local/bin"),
             ("/home/op/.pyenv/shims", "/home/op/.pyenv"),
-            (
-                "/home/op/.nvm/versions/node/v22/bin",
-                "/home/op/.nvm",
-            ),
+            ("/home/op/.nvm/versions/node/v22/bin", "/home/op/.nvm"),
             ("/snap/bin", "/snap/bin"),
         ];
         for (dir, shown) in cases {

@@ -98,11 +98,7 @@ impl Workspace {
 
     /// Makes it ready for cells: git finds its parts where they show in there, and `user`, where the cells run as
     /// another one than we, owns the tree and the `further` directories.
-    pub async fn settle(
-        &self,
-        user: Option<u32>,
-        further: [PathBuf; 2],
-    ) -> io::Result<()> {
+    pub async fn settle(&self, user: Option<u32>, further: [PathBuf; 2]) -> io::Result<()> {
         let (tree, repository) = (self.dir(), self.repository());
         let settled = move || {
             let at = format!("gitdir: {REPOSITORY}/worktrees/tree\n");
@@ -112,7 +108,10 @@ impl Workspace {
             let objects = repository.join("objects/info/alternates");
             std::fs::write(objects, format!("{OBJECTS}\n"))?;
             let Some(user) = user else { return Ok(()) };
-            [tree, repository].iter().chain(&further).try_for_each(|dir| give(dir, user))
+            [tree, repository]
+                .iter()
+                .chain(&further)
+                .try_for_each(|dir| give(dir, user))
         };
         blocking(settled).await
     }

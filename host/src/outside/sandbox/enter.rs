@@ -87,7 +87,10 @@ fn doing<T>(what: &str, result: Result<T, impl Into<std::io::Error>>) -> Result<
 }
 
 fn die_with(parent: i32) -> Result<(), NotEntered> {
-    doing("asking for the death signal", set_pdeathsig(Signal::SIGKILL))?;
+    doing(
+        "asking for the death signal",
+        set_pdeathsig(Signal::SIGKILL),
+    )?;
     // It may have died before it was asked.
     if getppid().as_raw() == parent {
         Ok(())
@@ -307,7 +310,11 @@ fn options(plan: &Plan, staged: &[PathBuf]) -> Vec<Vec<u8>> {
     }
     words.all(&["--ro-bind", HELPER_AT, HELPER]);
     for (mount, at) in plan.mounts.iter().zip(staged) {
-        let how = if mount.writable { "--bind" } else { "--ro-bind" };
+        let how = if mount.writable {
+            "--bind"
+        } else {
+            "--ro-bind"
+        };
         words.one(how).one(at).one(&mount.to);
     }
     words.all(&["--remount-ro", "/", "--chdir", TREE]);
@@ -331,4 +338,3 @@ impl Words {
         self.0.extend(words.iter().map(|w| w.as_bytes().to_vec()));
     }
 }
-
