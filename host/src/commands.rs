@@ -21,6 +21,7 @@ use crate::outside::lease::Leases;
 use crate::outside::process;
 use crate::outside::sandbox::{NoSandbox, Sandbox};
 use crate::outside::store::Store;
+use crate::outside::warm::{Layering, Warm};
 use crate::outside::wasm::{self, Grants, Held, InUse, Limits, PluginKind, Plugins, Setup};
 use crate::outside::workspace::Workspace;
 use crate::rules::redact::Redactor;
@@ -116,6 +117,7 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
     } else {
         Some(Arc::new(proven_sandbox().await?))
     };
+    let warm = Arc::new(warm(&config, sandbox.as_deref()).await?);
     let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await??;
     let key = config.claude.api_key.read().ok();
     let secrets = key
@@ -133,6 +135,7 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
         trials: Semaphore::new(config.host.trials_at_once),
         sandbox,
         workspaces,
+        warm,
         reports: state.join("reports"),
         mirrors: state.join("mirrors"),
         budget: tokio::sync::Mutex::new(()),
@@ -145,6 +148,28 @@ pub async fn proven_sandbox() -> Result<Sandbox, NoSandbox> {
     let sandbox = running_sandbox()?;
     sandbox.prove().await?;
     Ok(sandbox)
+}
+
+/// Where prepared work trees are kept, and how trials come to stand upon them here.
+async fn warm(config: &Config, sandbox: Option<&Sandbox>) -> anyhow::Result<Warm> {
+    let root = config.host.state.join("warm");
+    std::fs::create_dir_all(&root).with_context(|| format!("making {}", root.display()))?;
+    let layering = match sandbox {
+        Some(sandbox) => layering(sandbox, &root).await,
+        None => Layering::Copy,
+    };
+    let most = u64::from(config.host.warm_mib) << 20;
+    Warm::open(root.clone(), most, layering).with_context(|| format!("opening {}", root.display()))
+}
+
+async fn layering(sandbox: &Sandbox, root: &Path) -> Layering {
+    match sandbox.prove_overlay(root).await {
+        Ok(()) => Layering::Overlay,
+        Err(error) => {
+            tracing::warn!("every trial gets a copy of its work tree: {error}");
+            Layering::Copy
+        }
+    }
 }
 
 /// Its helpers are the running program itself, whatever a new version has put in its place.

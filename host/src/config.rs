@@ -33,6 +33,8 @@ pub struct Host {
     pub plugins: Vec<PathBuf>,
     /// Test commands at once, over all projects.
     pub trials_at_once: usize,
+    /// Disk for prepared work trees; the longest unused are given up first.
+    pub warm_mib: u32,
     /// Who stands as committer and author of delivered commits.
     pub committer_name: String,
     pub committer_email: String,
@@ -313,6 +315,7 @@ impl Default for Host {
                 "/etc/changebus/plugins".into(),
             ],
             trials_at_once: 1,
+            warm_mib: 20_480,
             committer_name: "ChangeBus".into(),
             committer_email: "changebus@localhost".into(),
         }

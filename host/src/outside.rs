@@ -15,5 +15,6 @@ pub mod reports;
 pub mod runner;
 pub mod sandbox;
 pub mod store;
+pub mod warm;
 pub mod wasm;
 pub mod workspace;

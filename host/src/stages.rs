@@ -18,6 +18,7 @@ use crate::outside::lease::Leases;
 use crate::outside::runner::{Confinement, SuiteSpec};
 use crate::outside::sandbox::Sandbox;
 use crate::outside::store::Store;
+use crate::outside::warm::Warm;
 use crate::outside::wasm::Plugins;
 use crate::rules::paths::PathClasses;
 use crate::rules::redact::Redactor;
@@ -47,6 +48,8 @@ pub struct House {
     pub sandbox: Option<Arc<Sandbox>>,
     /// Work trees of trials; emptied at start.
     pub workspaces: PathBuf,
+    /// Prepared work trees.
+    pub warm: Arc<Warm>,
     pub reports: PathBuf,
     pub mirrors: PathBuf,
     /// Only one model call is weighed against the budgets at a time.

@@ -342,7 +342,11 @@ async fn a_cell_goes_when_nobody_waits_for_it_any_more() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_output_is_cut_in_the_middle() {
-    let finished = in_a_bare_cell("echo first; head -c 50000000 /dev/zero | tr '\\0' y; echo; echo last", |_| {}).await;
+    let finished = in_a_bare_cell(
+        "echo first; head -c 50000000 /dev/zero | tr '\\0' y; echo; echo last",
+        |_| {},
+    )
+    .await;
     assert!(finished.output.starts_with("first\nyyy"));
     assert!(finished.output.ends_with("yyy\nlast\n"));
     assert!(finished.output.len() < 2 << 20 && finished.left_out > 40_000_000);

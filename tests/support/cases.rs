@@ -154,7 +154,7 @@ impl Case {
             lock: None,
             env: BTreeMap::new(),
             outside: Vec::new(),
-            writable: Vec::new(),
+            setup: None,
         };
         match self.language {
             Language::Python => self.prepare_python(&cache, &mut prepared)?,
@@ -306,15 +306,12 @@ impl Case {
             dir.join("vendor").display().to_string()
         );
         write(&home.join("config.toml"), &settings)?;
-        let target = cache.join(format!("target-{}", flat(&self.name)));
-        fs::create_dir_all(&target)?;
         prepared.set("CARGO_HOME", home.display().to_string());
-        prepared.set("CARGO_TARGET_DIR", target.display().to_string());
         prepared.set("CARGO_TERM_COLOR", "never");
         prepared.lock = Some(read(&dir.join("Cargo.lock"))?);
         prepared.outside.push(dir);
-        prepared.writable.push(home);
-        prepared.writable.push(target);
+        // What does not build yet may be the very thing to mend; its dependencies are built all the same.
+        prepared.setup = Some("cargo test --no-run --keep-going || true".into());
         Ok(())
     }
 
@@ -388,7 +385,7 @@ pub struct Prepared {
     lock: Option<String>,
     env: BTreeMap<String, String>,
     outside: Vec<PathBuf>,
-    writable: Vec<PathBuf>,
+    setup: Option<String>,
 }
 
 /// The story in git: a bare origin whose `main` has exactly two commits.
@@ -404,8 +401,8 @@ pub struct Repo {
     pub env: BTreeMap<String, String>,
     /// Directories outside the repository that a run reads; a sandbox must show them.
     pub outside: Vec<PathBuf>,
-    /// Directories outside the repository that a run writes (cargo's target and home).
-    pub writable: Vec<PathBuf>,
+    /// Shell command that prepares a work tree, where there is something to build once.
+    pub setup: Option<String>,
     /// Source files of the release that fixed the bug, as far as they differ from head.
     pub true_fix: Vec<Edit>,
 }
@@ -449,7 +446,7 @@ impl Prepared {
             test: self.case.test.clone(),
             env: self.env.clone(),
             outside: self.outside.clone(),
-            writable: self.writable.clone(),
+            setup: self.setup.clone(),
             true_fix: self.true_fix()?,
         })
     }
@@ -924,7 +921,7 @@ mod tests {
             lock: None,
             env: BTreeMap::new(),
             outside: Vec::new(),
-            writable: Vec::new(),
+            setup: None,
         }
     }
 

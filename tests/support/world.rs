@@ -72,6 +72,9 @@ impl World {
             .materialize(world.path())
             .unwrap_or_else(|e| panic!("{}: {e:#}", case.case.name));
         world.test = repo.test.clone();
+        if let Some(setup) = &repo.setup {
+            world.project(&format!("setup = {setup:?}"));
+        }
         world.env = repo.env.clone();
         (world, repo)
     }

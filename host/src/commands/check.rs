@@ -42,6 +42,7 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         sandbox(&config).await,
     ];
     findings.extend(unconfined(&config));
+    findings.extend(workspaces(&config.host.state).await);
     let setup = plugin_setup(&config);
     let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await?;
     match plugins {
@@ -179,6 +180,24 @@ async fn sandbox(config: &Config) -> Finding {
             "until then no test is run; see docs/sandbox.md",
         ),
     }
+}
+
+/// Says nothing where there is no sandbox, or nowhere to try it: other findings do.
+async fn workspaces(state: &Path) -> Option<Finding> {
+    let sandbox = super::running_sandbox().ok()?;
+    sandbox.prove().await.ok()?;
+    Some(match sandbox.prove_overlay(state).await {
+        Ok(()) => good(
+            "workspaces",
+            "trials see prepared work trees through an overlay",
+        ),
+        Err(error) => good(
+            "workspaces",
+            &format!(
+                "every trial gets a copy of its prepared work tree, which takes longer: {error}"
+            ),
+        ),
+    })
 }
 
 fn unconfined(config: &Config) -> impl Iterator<Item = Finding> + '_ {

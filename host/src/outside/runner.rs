@@ -23,7 +23,7 @@ use super::reports::{self, Scrub, Tests};
 use super::sandbox::{self, Cell, HOME, Limits, Mount, REPORT, Sandbox, TREE};
 use super::workspace::Workspace;
 use crate::config::{self, Project, ReportFormat};
-use crate::event::{Exit, Layer, Outcome, ReportSource, TestReport};
+use crate::event::{Exit, Layer, Oid, Outcome, ReportSource, TestReport};
 
 /// Of the output, for people.
 const MOST_OUTPUT: usize = 16 << 10;
@@ -108,7 +108,69 @@ impl SuiteSpec {
     }
 }
 
-/// Runs setup, then the tests. Never fails: what went wrong is the report's `problem`.
+/// Why there is nothing to run the tests on.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("setup failed ({exit}): {output}")]
+pub struct Unprepared {
+    pub exit: Exit,
+    pub output: String,
+    layers: BTreeSet<Layer>,
+    seconds: f64,
+}
+
+/// Runs setup, if there is one; with the network, where the project allows it and `network` does.
+pub async fn prepare(
+    spec: &SuiteSpec,
+    workspace: &Workspace,
+    network: bool,
+) -> Result<(), Unprepared> {
+    let Some(setup) = &spec.setup else {
+        return Ok(());
+    };
+    let started = Instant::now();
+    let unprepared = |exit, output, layers| Unprepared {
+        exit,
+        output,
+        layers,
+        seconds: started.elapsed().as_secs_f64(),
+    };
+    let mut suite = match Suite::make(spec, workspace).await {
+        Ok(suite) => suite,
+        Err(why) => {
+            let why = format!("no place could be made for it: {why}");
+            return Err(unprepared(Exit::NotStarted, why, BTreeSet::new()));
+        }
+    };
+    let finished = suite
+        .command(Step::Setup { network }, setup, spec.setup_timeout)
+        .await;
+    if finished.exit == Exit::Code(0) {
+        return Ok(());
+    }
+    let output = suite.shown(&finished);
+    Err(unprepared(finished.exit, output, suite.layers))
+}
+
+impl Unprepared {
+    /// What it means for the tests of a tree.
+    pub fn report(self, tree: &Oid, commit: Option<&Oid>) -> TestReport {
+        TestReport {
+            commit: commit.cloned(),
+            tree: tree.clone(),
+            source: ReportSource::ExitCode,
+            tests: BTreeMap::new(),
+            failures: vec![],
+            problem: Some(format!("setup failed ({})", self.exit)),
+            output: self.output,
+            exit: self.exit,
+            sandbox: self.layers,
+            seconds: self.seconds,
+        }
+    }
+}
+
+/// Runs the tests. Never fails: what went wrong is the report's `problem`. [`prepare`] comes before it, there or on the
+/// ground that the workspace stands upon.
 ///
 /// Both commands see `PATH`, a fresh `HOME` and `TMPDIR`, `LANG`, `RUSTUP_HOME`, `CHANGEBUS_REPORT` and
 /// the project's `env`, nothing else. In a cell all of these lie in the same places for every run. `$CHANGEBUS_REPORT` lies outside the working tree; a command may
@@ -157,16 +219,15 @@ pub struct ToolRun {
 pub enum ToolError {
     #[error("no place could be made for the tool")]
     NoPlace(#[source] std::io::Error),
-    #[error("setup failed before the tool ({exit}): {output}")]
-    Setup { exit: Exit, output: String },
+    #[error(transparent)]
+    Unprepared(Unprepared),
     #[error("the tool could not be started: {0}")]
     NotStarted(String),
     #[error(transparent)]
     Untaken(#[from] Untaken),
 }
 
-/// Runs setup, then one command that may change the working tree, in the same surroundings as the tests and with as
-/// much time. `tracked` are the paths of the workspace's tree. What a command that was killed left half done does not
+/// Runs one command that may change the working tree, in the same surroundings as the tests and with as much time. `tracked` are the paths of the workspace's tree. What a command that was killed left half done does not
 /// count.
 pub async fn run_tool(
     spec: &SuiteSpec,
@@ -193,14 +254,10 @@ impl Place {
             .rand_bytes(4)
             .tempdir_in(workspace.private())?;
         let place = Place { dir };
-        for dir in [place.home(), place.temporary(), place.reports()] {
+        for dir in [place.temporary(), place.reports()] {
             std::fs::create_dir(dir)?;
         }
         Ok(place)
-    }
-
-    fn home(&self) -> PathBuf {
-        self.dir.path().join("home")
     }
 
     fn temporary(&self) -> PathBuf {
@@ -225,10 +282,10 @@ struct Seat {
 }
 
 impl Seat {
-    fn on_the_host(dir: &Path, place: &Place) -> Seat {
+    fn on_the_host(workspace: &Workspace, place: &Place) -> Seat {
         Seat {
-            tree: dir.to_owned(),
-            home: place.home(),
+            tree: workspace.dir(),
+            home: workspace.home(),
             temporary: place.temporary(),
             report: place.report(),
         }
@@ -278,7 +335,7 @@ struct Suite<'a> {
 /// Which command it is: only the first may have the network.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    Setup,
+    Setup { network: bool },
     Work,
 }
 
@@ -287,10 +344,10 @@ impl<'a> Suite<'a> {
         let place = Place::make(workspace)?;
         let dir = workspace.dir();
         let seat = match &spec.confinement {
-            Confinement::Off => Seat::on_the_host(&dir, &place),
+            Confinement::Off => Seat::on_the_host(workspace, &place),
             Confinement::Cell { sandbox, .. } => {
-                let writable = [place.home(), place.reports()];
-                workspace.settle(sandbox.identity(), writable).await?;
+                let settled = workspace.settle(sandbox.identity(), place.reports());
+                settled.await?;
                 Seat::in_a_cell()
             }
         };
@@ -304,26 +361,11 @@ impl<'a> Suite<'a> {
         })
     }
 
-    /// How setup failed, if it did.
-    async fn set_up(&mut self) -> Option<Finished> {
-        let spec = self.spec;
-        let setup = spec.setup.as_ref()?;
-        let timeout = self.spec.setup_timeout;
-        let finished = self.command(Step::Setup, setup, timeout).await;
-        (finished.exit != Exit::Code(0)).then_some(finished)
-    }
-
     async fn tool(
         &mut self,
         command: &str,
         tracked: BTreeSet<String>,
     ) -> Result<ToolRun, ToolError> {
-        if let Some(failed) = self.set_up().await {
-            return Err(ToolError::Setup {
-                exit: failed.exit.clone(),
-                output: self.shown(&failed),
-            });
-        }
         let dir = self.dir.clone();
         let before = blocking(move || Footprint::take(&dir, tracked)).await?;
         tokio::time::sleep(TICK).await;
@@ -347,18 +389,6 @@ impl<'a> Suite<'a> {
     }
 
     async fn run(&mut self) -> Said {
-        if let Some(failed) = self.set_up().await {
-            let problem = format!("setup failed ({})", failed.exit);
-            return Said::problem(failed.exit.clone(), problem, self.shown(&failed));
-        }
-        // Setup may have run tests of its own.
-        if let Err(why) = remove(&self.place.report()) {
-            return Said::problem(
-                Exit::NotStarted,
-                format!("an old report cannot be removed: {why}"),
-                String::new(),
-            );
-        }
         let spec = self.spec;
         let timeout = spec.test_timeout;
         let finished = self.command(Step::Work, &spec.test, timeout).await;
@@ -394,7 +424,7 @@ impl<'a> Suite<'a> {
                     line: line.to_owned(),
                     mounts: self.mounts(read),
                     env: self.environment(),
-                    network: step == Step::Setup && *setup_network,
+                    network: *setup_network && step == (Step::Setup { network: true }),
                     limits: *limits,
                     timeout,
                     grace: GRACE,
@@ -408,12 +438,12 @@ impl<'a> Suite<'a> {
     }
 
     fn mounts(&self, read: &[PathBuf]) -> Vec<Mount> {
-        let own = [
-            Mount::write(self.place.home(), HOME),
-            Mount::write(self.place.reports(), REPORT),
-        ];
+        let own = Mount::write(self.place.reports(), REPORT);
         let further = read.iter().map(|path| Mount::in_place(path));
-        further.chain(self.workspace.mounts()).chain(own).collect()
+        further
+            .chain(self.workspace.mounts())
+            .chain([own])
+            .collect()
     }
 
     fn environment(&self) -> BTreeMap<String, String> {
@@ -621,14 +651,6 @@ fn read_at_most(path: &Path, left: &mut u64) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     *left -= file.take(*left).read_to_end(&mut bytes)? as u64;
     Ok(bytes)
-}
-
-fn remove(path: &Path) -> std::io::Result<()> {
-    match path.symlink_metadata() {
-        Err(_) => Ok(()),
-        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
-        Ok(_) => std::fs::remove_file(path),
-    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::event::{Exit, Layer};
 mod enter;
 mod inside;
 mod plan;
+mod proof;
 mod syscalls;
 
 pub use enter::{EXEC_VERB, enter};
@@ -34,9 +35,6 @@ use plan::{Inner, Plan};
 pub const ENTER_VERB: &str = "sandbox-enter";
 /// Between the ranges that people, services and containers get their numbers from.
 const IDENTITY: u32 = 65_521;
-/// Kept of what a proof says.
-const PROOF_OUTPUT: usize = 16 << 10;
-const PROOF: Duration = Duration::from_secs(30);
 
 /// Why no test can be run here.
 #[derive(Debug, thiserror::Error)]
@@ -103,42 +101,6 @@ impl Sandbox {
     /// The user that commands run as, where it is not the daemon's own: what they may write must be given to it.
     pub fn identity(&self) -> Option<u32> {
         self.identity
-    }
-
-    /// Builds a cell and runs nothing in it; the layers that hold on this machine.
-    ///
-    /// # Errors
-    /// Where it cannot be built, with the words of whoever failed.
-    pub async fn prove(&self) -> Result<BTreeSet<Layer>, NoSandbox> {
-        let place = tempfile::tempdir();
-        let place = place.map_err(|error| NoSandbox::NotBuilt {
-            why: format!("no directory to try it in: {error}"),
-        })?;
-        let cell = Cell {
-            line: "exit 0".into(),
-            mounts: vec![Mount::read(place.path(), TREE)],
-            env: BTreeMap::new(),
-            network: false,
-            limits: Limits {
-                memory_bytes: 1 << 30,
-                processes: 64,
-                file_bytes: 1 << 20,
-                tmp_bytes: 1 << 20,
-            },
-            timeout: PROOF,
-            grace: Duration::from_secs(1),
-            output_bytes: PROOF_OUTPUT,
-        };
-        let (finished, layers) = self.run(&cell).await;
-        match finished.exit {
-            Exit::Code(0) => Ok(layers),
-            Exit::NotStarted => Err(NoSandbox::NotBuilt {
-                why: finished.output,
-            }),
-            exit => Err(NoSandbox::NotBuilt {
-                why: format!("trying it ended with {exit}: {}", finished.output),
-            }),
-        }
     }
 
     /// Runs the command to its end or its deadline; nothing it started is left then. With it, the layers that held.

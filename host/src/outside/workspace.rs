@@ -7,6 +7,9 @@
 //! What the tests do to their `.git` (settings, hooks, references) stays in there and dies with it; nothing
 //! of ours ever runs git there again, and the mirror knows nothing of it. The checkout runs no hook and no
 //! filter, takes no submodule, and leaves LFS files as the pointers they are.
+//!
+//! Where setup has been done before, nothing is checked out: the workspace stands upon the ground that `warm.rs`
+//! kept, and holds only what its tree has otherwise.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +22,8 @@ use nix::fcntl::OFlag;
 
 use super::git::cli::{Git, complaint};
 use super::git::{GitError, LOCAL_TIMEOUT, Mirror};
-use super::sandbox::{Mount, OBJECTS, REPOSITORY, TREE};
+use super::sandbox::{From, HOME, Mount, OBJECTS, REPOSITORY, TREE};
+use super::warm::{Ground, Layering};
 use crate::event::{Exit, Oid};
 
 /// Held by whoever uses the directory it lies in; the system lets go of it when they die.
@@ -54,9 +58,19 @@ pub struct Workspace {
     commit: Option<Oid>,
     /// Of the mirror.
     objects: PathBuf,
-    /// Holds the worktree and its repository.
+    floor: Floor,
+    /// Holds the worktree, its repository and its home.
     place: Owned,
     private: Owned,
+}
+
+/// What lies beneath what the tests write.
+#[derive(Debug)]
+enum Floor {
+    /// Nothing: the work tree is whole.
+    Own,
+    /// A ground that shows through.
+    Ground(Ground),
 }
 
 impl Workspace {
@@ -77,7 +91,33 @@ impl Workspace {
         Ok(workspace)
     }
 
-    /// The working tree; its `.git` is a file.
+    /// Makes a workspace for cells upon a ground. What differs is written apart from it: nothing in there is opened.
+    pub async fn upon(
+        mirror: &Mirror,
+        tree: &Oid,
+        commit: Option<&Oid>,
+        (root, name): (&Path, &str),
+        (ground, layering): (Ground, Layering),
+    ) -> Result<Workspace, WorkspaceError> {
+        let (mirror, tree, commit) = (mirror.clone(), tree.clone(), commit.cloned());
+        let (root, name) = (at(root, std::path::absolute(root))?, name.to_owned());
+        let made = move || -> Result<Workspace, WorkspaceError> {
+            let (workspace, head) = prepare(&mirror, tree, commit, &root, &name)?;
+            let repository = workspace.repository();
+            floor::adopt(&repository, &head, &workspace.tree)?;
+            floor::lay(&mirror, &workspace, &ground, layering)?;
+            Ok(Workspace {
+                floor: match layering {
+                    Layering::Overlay => Floor::Ground(ground),
+                    Layering::Copy => Floor::Own,
+                },
+                ..workspace
+            })
+        };
+        blocking(made).await
+    }
+
+    /// The working tree; its `.git` is a file. Of one that stands upon a ground, only what differs.
     pub fn dir(&self) -> PathBuf {
         self.place.path.join("tree")
     }
@@ -96,33 +136,80 @@ impl Workspace {
         self.commit.as_ref()
     }
 
+    /// Of whoever runs setup and tests in here.
+    pub fn home(&self) -> PathBuf {
+        self.place.path.join("home")
+    }
+
     /// Makes it ready for cells: git finds its parts where they show in there, and `user`, where the cells run as
-    /// another one than we, owns the tree and the `further` directories.
-    pub async fn settle(&self, user: Option<u32>, further: [PathBuf; 2]) -> io::Result<()> {
+    /// another one than we, owns what they may write, with the `further` directory.
+    pub async fn settle(&self, user: Option<u32>, further: PathBuf) -> io::Result<()> {
         let (tree, repository) = (self.dir(), self.repository());
+        let own = [
+            tree.clone(),
+            repository.clone(),
+            self.home(),
+            self.work(),
+            further,
+        ];
         let settled = move || {
-            let at = format!("gitdir: {REPOSITORY}/worktrees/tree\n");
-            std::fs::write(tree.join(".git"), at)?;
-            let back = format!("{TREE}/.git\n");
-            std::fs::write(repository.join("worktrees/tree/gitdir"), back)?;
+            let worktree = repository.join("worktrees/tree");
+            let git = if worktree.is_dir() {
+                std::fs::write(worktree.join("gitdir"), format!("{TREE}/.git\n"))?;
+                format!("{REPOSITORY}/worktrees/tree")
+            } else {
+                REPOSITORY.to_owned()
+            };
+            std::fs::write(tree.join(".git"), format!("gitdir: {git}\n"))?;
             let objects = repository.join("objects/info/alternates");
             std::fs::write(objects, format!("{OBJECTS}\n"))?;
             let Some(user) = user else { return Ok(()) };
-            [tree, repository]
-                .iter()
-                .chain(&further)
-                .try_for_each(|dir| give(dir, user))
+            let there = own.iter().filter(|dir| dir.is_dir());
+            there.into_iter().try_for_each(|dir| give(dir, user))
         };
         blocking(settled).await
     }
 
-    /// What a cell shows of it: the tree to work in, and its history to read.
-    pub fn mounts(&self) -> [Mount; 3] {
+    /// What a cell shows of it: the tree to work in, the home, and the history to read.
+    pub fn mounts(&self) -> [Mount; 4] {
+        let over = |lower, part: &str, upper: PathBuf, to: &str| Mount {
+            from: From::Overlay {
+                lower,
+                upper,
+                work: self.work().join(part),
+            },
+            to: to.into(),
+            writable: true,
+        };
+        let (tree, home) = match &self.floor {
+            Floor::Own => (
+                Mount::write(self.dir(), TREE),
+                Mount::write(self.home(), HOME),
+            ),
+            Floor::Ground(ground) => (
+                over(ground.work_tree(), "tree", self.dir(), TREE),
+                over(ground.home(), "home", self.home(), HOME),
+            ),
+        };
         [
             Mount::read(&self.objects, OBJECTS),
             Mount::read(self.repository(), REPOSITORY),
-            Mount::write(self.dir(), TREE),
+            tree,
+            home,
         ]
+    }
+
+    /// Where the kernel prepares what an overlay takes in.
+    fn work(&self) -> PathBuf {
+        self.place.path.join("work")
+    }
+
+    /// The tree and the home, for `warm.rs` to keep; the workspace is of no use then.
+    pub async fn leave(&self) -> io::Result<(PathBuf, PathBuf)> {
+        let tree = self.dir();
+        let git = tree.join(".git");
+        blocking(move || remove_all(&git)).await?;
+        Ok((tree, self.home()))
     }
 
     fn repository(&self) -> PathBuf {
@@ -203,12 +290,15 @@ fn prepare(
         }
     };
     let place = Owned::make(root, name)?;
+    let home = place.path.join("home");
+    at(&home, std::fs::create_dir(&home))?;
     borrow_objects(&place.path.join("repo"), mirror)?;
     Ok((
         Workspace {
             tree,
             commit: own,
             objects: mirror.dir().join("objects"),
+            floor: Floor::Own,
             place,
             private: Owned::private()?,
         },
@@ -339,7 +429,7 @@ fn remove_leftover(path: &Path) -> Result<bool, WorkspaceError> {
 }
 
 /// Removes a directory whatever its modes, and a link instead of what it points to.
-fn remove_all(path: &Path) -> io::Result<()> {
+pub(super) fn remove_all(path: &Path) -> io::Result<()> {
     match path.symlink_metadata() {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Ok(found) if !found.is_dir() => return std::fs::remove_file(path),
@@ -397,6 +487,8 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, WorkspaceError> {
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     super::git::blocking(work).await
 }
+
+mod floor;
 
 #[cfg(test)]
 mod tests;

@@ -71,30 +71,43 @@ const JUDGE: &[&str] = &[
     "**/.gitignore",
 ];
 
-/// Files whose change is a matter of trust.
-const SECURITY: &[&str] = &[
+/// Files that say what a project needs: where they are the same, one setup serves.
+const MANIFESTS: &[&str] = &[
     "**/package.json",
     "**/package-lock.json",
     "**/npm-shrinkwrap.json",
     "**/yarn.lock",
     "**/pnpm-lock.yaml",
+    "**/pnpm-workspace.yaml",
     "**/.npmrc",
+    "**/.nvmrc",
+    "**/.node-version",
     "**/Cargo.toml",
     "**/Cargo.lock",
+    "**/rust-toolchain*",
+    "**/.cargo/config*",
     "**/pyproject.toml",
     "**/setup.py",
+    "**/setup.cfg",
     "**/requirements*.txt",
     "**/requirements/**",
     "**/poetry.lock",
     "**/uv.lock",
     "**/Pipfile*",
     "**/pip.conf",
+    "**/.python-version",
+    "**/.tool-versions",
+    "**/environment*.y*ml",
     "**/go.mod",
     "**/go.sum",
     "**/pom.xml",
     "**/*.gradle*",
     "**/Gemfile*",
     "**/composer.*",
+];
+
+/// Files whose change is a matter of trust, beside the manifests.
+const SECURITY: &[&str] = &[
     "**/Dockerfile*",
     "**/docker-compose*.y*ml",
     "**/*.pem",
@@ -116,6 +129,7 @@ pub struct PathClasses {
     judge: GlobSet,
     protected: GlobSet,
     security: GlobSet,
+    manifests: GlobSet,
 }
 
 impl PathClasses {
@@ -131,7 +145,8 @@ impl PathClasses {
         PathClasses {
             judge: with(JUDGE, &policy.test_paths),
             protected: with(&[], &policy.protected_paths),
-            security: with(SECURITY, &policy.security_paths),
+            security: with(&[MANIFESTS, SECURITY].concat(), &policy.security_paths),
+            manifests: with(MANIFESTS, &[]),
         }
     }
 
@@ -146,6 +161,11 @@ impl PathClasses {
 
     pub fn is_security(&self, path: &str) -> bool {
         self.security.is_match(path)
+    }
+
+    /// Says what the project needs, so that setup has to be done anew where it changes.
+    pub fn is_manifest(&self, path: &str) -> bool {
+        self.manifests.is_match(path)
     }
 
     /// Why a strategy had better leave this path alone, if so.

@@ -11,10 +11,13 @@ use sha2::{Digest, Sha256};
 use crate::config::Project;
 use crate::event::{Fact, Oid, Role, TestReport};
 use crate::outside::git::blocking;
-use crate::outside::runner::{self, ToolError, ToolRun};
+use crate::outside::runner::{self, ToolError, ToolRun, Unprepared};
+use crate::outside::warm::Layering;
 use crate::outside::workspace::Workspace;
 
 use super::{Cx, StageError, failed};
+
+mod ground;
 
 /// Beyond what the commands may take: making a workspace of a large repository, and clearing up.
 const MARGIN: Duration = Duration::from_secs(600);
@@ -49,12 +52,16 @@ pub async fn run(
     name: &str,
 ) -> Result<TestReport, Missing> {
     let suite = cx.suite()?;
-    in_a_workspace(cx, tree, commit, name, async |workspace| {
-        let mut report = runner::run_suite(&suite, workspace).await;
-        redact(cx, &mut report);
-        report
-    })
-    .await
+    let layering = cx.house.warm.layering;
+    let ran = in_a_workspace(cx, (tree, commit), name, layering, async |workspace| {
+        runner::run_suite(&suite, workspace).await
+    });
+    let mut report = match ran.await? {
+        Ok(report) => report,
+        Err(unprepared) => unprepared.report(tree, commit),
+    };
+    redact(cx, &mut report);
+    Ok(report)
 }
 
 /// One of the project's tools on one tree; the inner error says why there is nothing to show for it.
@@ -66,17 +73,21 @@ pub async fn run_tool(
 ) -> Result<Result<ToolRun, ToolError>, Missing> {
     let tracked = tracked(cx, tree).await?;
     let suite = cx.suite()?;
-    in_a_workspace(cx, tree, None, name, async |workspace| {
-        let mut ran = runner::run_tool(&suite, command, workspace, tracked).await;
-        match &mut ran {
-            Ok(ToolRun { output, .. }) | Err(ToolError::Setup { output, .. }) => {
-                *output = cx.house.redactor.clean(output);
-            }
-            Err(_) => {}
+    // What it changed is looked for in a whole tree.
+    let ran = in_a_workspace(cx, (tree, None), name, Layering::Copy, async |workspace| {
+        runner::run_tool(&suite, command, workspace, tracked).await
+    });
+    let mut ran = match ran.await? {
+        Ok(ran) => ran,
+        Err(unprepared) => Err(ToolError::Unprepared(unprepared)),
+    };
+    match &mut ran {
+        Ok(ToolRun { output, .. }) | Err(ToolError::Unprepared(Unprepared { output, .. })) => {
+            *output = cx.house.redactor.clean(output);
         }
-        ran
-    })
-    .await
+        Err(_) => {}
+    }
+    Ok(ran)
 }
 
 async fn tracked(cx: &Cx, tree: &Oid) -> Result<BTreeSet<String>, StageError> {
@@ -94,20 +105,23 @@ async fn tracked(cx: &Cx, tree: &Oid) -> Result<BTreeSet<String>, StageError> {
 /// Waiting for a permit does not count: others may have much to test.
 async fn in_a_workspace<T>(
     cx: &Cx,
-    tree: &Oid,
-    commit: Option<&Oid>,
+    (tree, commit): (&Oid, Option<&Oid>),
     name: &str,
+    layering: Layering,
     work: impl AsyncFnOnce(&Workspace) -> T,
-) -> Result<T, Missing> {
+) -> Result<Result<T, Unprepared>, Missing> {
     let _permit = cx.trial_permit().await;
     let suite = cx.suite()?;
     let most = suite.setup_timeout + suite.test_timeout + MARGIN;
-    let made = Workspace::create(&cx.mirror, tree, commit, &cx.house.workspaces, name);
     within(most, name, async {
-        let workspace = made.await.map_err(|e| failed("making a workspace", &e))?;
+        let made = ground::workspace(cx, &suite, (tree, commit), name, layering).await?;
+        let workspace = match made {
+            Ok(workspace) => workspace,
+            Err(unprepared) => return Ok(Err(unprepared)),
+        };
         let done = work(&workspace).await;
         workspace.remove().await;
-        Ok(done)
+        Ok(Ok(done))
     })
     .await
 }

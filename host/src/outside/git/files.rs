@@ -1,7 +1,7 @@
 //! Trees as plain files: out of a mirror into a directory, and back in.
 //!
 //! Touches: git, files.
-//! Change here: when a recorded case should keep something else of a tree than its files.
+//! Change here: when something else of a tree than its files should come to lie in a directory.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -97,8 +97,61 @@ impl Mirror {
             return Err(error);
         }
         walked.map_err(|e| self.unusable(e))?;
-        for (place, to) in links {
-            io(&place, symlink(OsStr::from_bytes(&to), &place))?;
+        links.into_iter().try_for_each(lay_link)
+    }
+
+    /// Writes into a fresh directory what is in `to` and not in `from`, with the directories above it; the paths that are
+    /// in `from` and not in `to` are returned. Submodules are left out.
+    pub fn lay_difference(
+        &self,
+        from: &Oid,
+        to: &Oid,
+        dir: &Path,
+    ) -> Result<Vec<String>, GitError> {
+        let repo = self.repo()?;
+        let (from, to) = (self.find_tree(&repo, from)?, self.find_tree(&repo, to)?);
+        let diff = repo.diff_tree_to_tree(Some(&from), Some(&to), None);
+        let diff = diff.map_err(|e| self.unusable(e))?;
+        let (mut links, mut gone) = (Vec::new(), Vec::new());
+        for delta in diff.deltas() {
+            let side = |file: &git2::DiffFile<'_>| {
+                let path = file.path_bytes().map(String::from_utf8_lossy);
+                path.map(std::borrow::Cow::into_owned).unwrap_or_default()
+            };
+            let entry = (!delta.new_file().id().is_zero()).then(|| delta.new_file());
+            let Some(new) = entry else {
+                gone.push(side(&delta.old_file()));
+                continue;
+            };
+            let path = side(&new);
+            if super::path::check(&path).is_err() {
+                continue;
+            }
+            let place = dir.join(&path);
+            let above = place.parent().unwrap_or(dir);
+            io(above, std::fs::create_dir_all(above))?;
+            let mode = u32::from(new.mode()) as i32;
+            if mode == DIRECTORY || repo.find_blob(new.id()).is_err() {
+                continue;
+            }
+            self.lay_blob(&repo, new.id(), mode, place, &mut links)?;
+        }
+        links.into_iter().try_for_each(lay_link)?;
+        Ok(gone)
+    }
+
+    fn lay_blob(
+        &self,
+        repo: &Repository,
+        id: git2::Oid,
+        mode: i32,
+        place: PathBuf,
+        links: &mut Vec<(PathBuf, Vec<u8>)>,
+    ) -> Result<(), GitError> {
+        let blob = repo.find_blob(id).map_err(|e| self.unusable(e))?;
+        match mode {
+            LINK => links.push((place, blob.content().to_vec())),
+            _ => lay_file(&place, blob.content(), mode)?,
         }
         Ok(())
     }
@@ -118,17 +171,14 @@ impl Mirror {
         let place = dir.join(path);
         match (entry.kind(), entry.filemode()) {
             (Some(ObjectType::Tree), _) => io(&place, std::fs::create_dir_all(&place)),
-            (Some(ObjectType::Blob), mode) => {
-                let blob = repo.find_blob(entry.id()).map_err(|e| self.unusable(e))?;
-                match mode {
-                    LINK => links.push((place, blob.content().to_vec())),
-                    _ => lay_file(&place, blob.content(), mode)?,
-                }
-                Ok(())
-            }
+            (Some(ObjectType::Blob), mode) => self.lay_blob(repo, entry.id(), mode, place, links),
             _ => Ok(()),
         }
     }
+}
+
+fn lay_link((place, to): (PathBuf, Vec<u8>)) -> Result<(), GitError> {
+    io(&place, symlink(OsStr::from_bytes(&to), &place))
 }
 
 fn lay_file(place: &Path, content: &[u8], mode: i32) -> Result<(), GitError> {

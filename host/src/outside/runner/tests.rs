@@ -36,7 +36,10 @@ async fn with(test: &str, change: impl FnOnce(&mut SuiteSpec)) -> TestReport {
     )
     .await
     .unwrap();
-    run_suite(&spec, &workspace).await
+    match prepare(&spec, &workspace, true).await {
+        Ok(()) => run_suite(&spec, &workspace).await,
+        Err(unprepared) => unprepared.report(&tree, None),
+    }
 }
 
 fn problem(report: &TestReport) -> &str {

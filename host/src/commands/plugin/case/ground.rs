@@ -140,7 +140,10 @@ impl Ground {
         };
         let workspace =
             Workspace::create(&self.mirror, tree, None, &self.workspaces(), "probe").await?;
-        let report = runner::run_suite(&spec, &workspace).await;
+        let report = match runner::prepare(&spec, &workspace, true).await {
+            Ok(()) => runner::run_suite(&spec, &workspace).await,
+            Err(unprepared) => unprepared.report(tree, None),
+        };
         workspace.remove().await;
         Ok(report)
     }

@@ -105,7 +105,7 @@ fn no_patch(refused: &NotTaken) -> Fault {
 fn answer_of(error: ToolError) -> Result<Result<ToolReport, Fault>, StageError> {
     let (kind, code) = match &error {
         ToolError::NoPlace(_) => return Err(failed("running a tool", &error)),
-        ToolError::Setup { .. } => (FaultKind::Unavailable, "tool.setup-failed"),
+        ToolError::Unprepared(_) => (FaultKind::Unavailable, "tool.setup-failed"),
         ToolError::NotStarted(_) => (FaultKind::Unavailable, "tool.not-started"),
         ToolError::Untaken(Untaken::NotAFile { .. }) => (FaultKind::Invalid, "tool.not-text"),
         ToolError::Untaken(Untaken::TooLarge { .. }) => (FaultKind::Budget, "tool.too-large"),
