@@ -201,6 +201,8 @@ pub struct Sandbox {
     pub processes: u32,
     /// The largest file that may be written.
     pub file_mib: u32,
+    /// All that one command may write, into its tree and its home.
+    pub disk_mib: u32,
     /// Size of `/tmp`.
     pub tmp_mib: u32,
 }
@@ -396,6 +398,7 @@ impl Default for Sandbox {
             memory_mib: 8192,
             processes: 2048,
             file_mib: 4096,
+            disk_mib: 16_384,
             tmp_mib: 2048,
         }
     }
@@ -580,6 +583,7 @@ impl Project {
             ("sandbox.memory_mib", limits.memory_mib),
             ("sandbox.processes", limits.processes),
             ("sandbox.file_mib", limits.file_mib),
+            ("sandbox.disk_mib", limits.disk_mib),
             ("sandbox.tmp_mib", limits.tmp_mib),
         ];
         if let Some((limit, _)) = counts.iter().find(|(_, value)| *value == 0) {

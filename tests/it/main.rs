@@ -21,5 +21,6 @@ mod sandbox;
 mod swap;
 mod tidy;
 mod tournament;
+mod warm;
 mod watching;
 mod zoo;

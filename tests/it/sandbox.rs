@@ -509,3 +509,26 @@ fn check_names_every_layer() {
     };
     assert!(said.contains(&format!("ok  sandbox: {layers}")), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_fills_the_disk_is_stopped_and_told() {
+    let mut world = orders::watched("").await;
+    world.project("sandbox.disk_mib = 20");
+    // Many small files in the tree: no single one is too large, and none lies in /tmp.
+    world.test("i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero >fill$i; done");
+    orders::break_it(&world);
+    let (story, _) = world.fix(&[]);
+    let told = world
+        .events()
+        .await
+        .into_iter()
+        .find_map(|event| match event.fact {
+            Fact::Tested { report, .. } => report.problem,
+            _ => None,
+        });
+    let told = told.unwrap_or_else(|| panic!("{story:#}"));
+    assert!(
+        told.contains("wrote more than 20 MiB (sandbox.disk_mib)"),
+        "{told}"
+    );
+}

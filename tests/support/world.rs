@@ -164,6 +164,12 @@ impl World {
         self
     }
 
+    /// Runs this before the tests, whatever comes of it.
+    pub fn before_the_tests(&mut self, line: &str) -> &mut World {
+        self.test = format!("{line}; {}", self.test);
+        self
+    }
+
     /// For stories in which something never ends.
     pub fn test_timeout(&mut self, seconds: u64) -> &mut World {
         self.test_timeout_seconds = seconds;

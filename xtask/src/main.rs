@@ -57,6 +57,7 @@ fn root() -> anyhow::Result<PathBuf> {
 }
 
 fn demo(root: &Path, rest: &[String]) -> anyhow::Result<()> {
+    prerequisites::for_the_daemon()?;
     guests::build(root)?;
     run("building the host", cargo(root).arg("build").args(FEATURES))?;
     run(

@@ -11,7 +11,12 @@ use anyhow::bail;
 use crate::{guests, run};
 
 /// Program, Debian package, what it is for.
-const PROGRAMS: [(&str, &str, &str); 5] = [
+type Program = (&'static str, &'static str, &'static str);
+
+const BUBBLEWRAP: Program = ("bwrap", "bubblewrap", "tests run in a sandbox");
+
+const PROGRAMS: [Program; 6] = [
+    BUBBLEWRAP,
     (
         "cc",
         "build-essential",
@@ -31,9 +36,19 @@ const PROGRAMS: [(&str, &str, &str); 5] = [
     ("npm", "npm", "the JavaScript cases"),
 ];
 
+/// What the tests need.
 pub fn install() -> anyhow::Result<()> {
     wasm_targets()?;
-    let missing: Vec<_> = PROGRAMS
+    programs(&PROGRAMS)
+}
+
+/// What the daemon itself needs, beyond git.
+pub fn for_the_daemon() -> anyhow::Result<()> {
+    programs(&[BUBBLEWRAP])
+}
+
+fn programs(wanted: &[Program]) -> anyhow::Result<()> {
+    let missing: Vec<_> = wanted
         .iter()
         .filter(|(program, ..)| !on_path(program))
         .collect();
@@ -77,7 +92,7 @@ pub fn wasm_targets() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn packages(missing: &[&(&str, &str, &str)]) -> String {
+fn packages(missing: &[&Program]) -> String {
     missing
         .iter()
         .map(|(_, package, _)| *package)

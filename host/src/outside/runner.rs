@@ -60,6 +60,8 @@ pub enum Confinement {
         read: Vec<PathBuf>,
         setup_network: bool,
         limits: Limits,
+        /// All that one command may write.
+        disk_bytes: u64,
     },
 }
 
@@ -80,6 +82,7 @@ impl Confinement {
             sandbox: sandbox.ok_or(Unconfined)?.clone(),
             read: settings.read.clone(),
             setup_network: settings.setup_network,
+            disk_bytes: mib(settings.disk_mib),
             limits: Limits {
                 memory_bytes: mib(settings.memory_mib),
                 processes: settings.processes.into(),
@@ -124,9 +127,6 @@ pub async fn prepare(
     workspace: &Workspace,
     network: bool,
 ) -> Result<(), Unprepared> {
-    let Some(setup) = &spec.setup else {
-        return Ok(());
-    };
     let started = Instant::now();
     let unprepared = |exit, output, layers| Unprepared {
         exit,
@@ -140,6 +140,10 @@ pub async fn prepare(
             let why = format!("no place could be made for it: {why}");
             return Err(unprepared(Exit::NotStarted, why, BTreeSet::new()));
         }
+    };
+    // Even where there is nothing to do, the tree has been given to whom it shall belong to.
+    let Some(setup) = &spec.setup else {
+        return Ok(());
     };
     let finished = suite
         .command(Step::Setup { network }, setup, spec.setup_timeout)
@@ -419,6 +423,7 @@ impl<'a> Suite<'a> {
                 read,
                 setup_network,
                 limits,
+                disk_bytes,
             } => {
                 let cell = Cell {
                     line: line.to_owned(),
@@ -430,9 +435,26 @@ impl<'a> Suite<'a> {
                     grace: GRACE,
                     output_bytes: MOST_CAPTURED,
                 };
-                let (finished, layers) = sandbox.run(&cell).await;
-                self.layers.extend(layers);
-                finished
+                let places = [
+                    self.dir.clone(),
+                    self.workspace.home(),
+                    self.place.reports(),
+                ];
+                let started = Instant::now();
+                // What wins is the end of the command, or the end of the disk it may have; the other is dropped.
+                tokio::select! {
+                    (finished, layers) = sandbox.run(&cell) => {
+                        self.layers.extend(layers);
+                        finished
+                    }
+                    () = quota::exceeded(places, *disk_bytes) => Finished {
+                        seconds: started.elapsed().as_secs_f64(),
+                        ..Finished::not_started(format!(
+                            "it was stopped: it wrote more than {} MiB (sandbox.disk_mib)",
+                            disk_bytes >> 20
+                        ))
+                    },
+                }
             }
         }
     }
@@ -652,6 +674,8 @@ fn read_at_most(path: &Path, left: &mut u64) -> std::io::Result<Vec<u8>> {
     *left -= file.take(*left).read_to_end(&mut bytes)? as u64;
     Ok(bytes)
 }
+
+mod quota;
 
 #[cfg(test)]
 mod tests;

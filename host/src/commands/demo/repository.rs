@@ -210,15 +210,12 @@ pub fn verify(dir: &Path) -> anyhow::Result<String> {
     Ok(format!("{passed} tests pass"))
 }
 
-/// The project's part of the configuration. The toolchain's home is named because tests get a home of their own.
+/// The project's part of the configuration.
 pub fn project(dir: &Path) -> String {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let rustup = std::env::var("RUSTUP_HOME").unwrap_or_else(|_| format!("{home}/.rustup"));
-    let text = |s: String| toml::Value::String(s).to_string();
+    let origin = dir.join("origin.git").display().to_string();
     format!(
-        "[projects.parcel]\nrepo = {}\ntest = \"cargo test --offline --no-fail-fast\"\nenv = {{ RUSTUP_HOME = {} }}\n",
-        text(dir.join("origin.git").display().to_string()),
-        text(rustup),
+        "[projects.parcel]\nrepo = {}\ntest = \"cargo test --offline --no-fail-fast\"\n",
+        toml::Value::String(origin),
     )
 }
 

@@ -4,6 +4,7 @@
 //! Change here: when a ground shows through in another way.
 
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Command;
 
@@ -57,6 +58,7 @@ pub fn lay(
             copy(&ground.home(), &workspace.home())?;
             gone.iter()
                 .try_for_each(|path| at(&dir, unlink(&dir, path)))?;
+            at(&dir, make_way(&work, &dir, "."))?;
             copy(&work, &dir)
         }
     }
@@ -85,19 +87,44 @@ fn copy(from: &Path, to: &Path) -> Result<(), WorkspaceError> {
 /// Without following a link, of which setup may have left some.
 fn unlink(dir: &Path, path: &str) -> io::Result<()> {
     let (above, name) = path.rsplit_once('/').unwrap_or((".", path));
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY)
-        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    let root = std::fs::File::open(dir)?;
-    let gone = openat2(&root, above, how)
-        .and_then(|above| unlinkat(&above, name, UnlinkatFlags::NoRemoveDir));
-    match gone {
-        // Setup removed it, or put something else in its place.
-        Err(nix::Error::ENOENT | nix::Error::ENOTDIR | nix::Error::ELOOP | nix::Error::EISDIR) => {
-            Ok(())
-        }
+    let Some(above) = beneath(dir, above)? else {
+        return Ok(());
+    };
+    match unlinkat(&above, name, UnlinkatFlags::NoRemoveDir) {
+        // Setup removed it, or put a directory in its place.
+        Err(nix::Error::ENOENT | nix::Error::EISDIR) => Ok(()),
         gone => Ok(gone?),
     }
+}
+
+/// A directory below `dir`, unless a link or nothing is in its place.
+fn beneath(dir: &Path, path: &str) -> io::Result<Option<OwnedFd>> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    match openat2(std::fs::File::open(dir)?, path, how) {
+        Ok(found) => Ok(Some(found)),
+        Err(nix::Error::ENOENT | nix::Error::ENOTDIR | nix::Error::ELOOP) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes directories of `dir` in whose place `over` has something else.
+fn make_way(over: &Path, dir: &Path, path: &str) -> io::Result<()> {
+    for entry in std::fs::read_dir(over.join(path))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type()?.is_dir() {
+            make_way(over, dir, &format!("{path}/{}", name.to_string_lossy()))?;
+        } else if let Some(above) = beneath(dir, path)? {
+            let place = format!("/proc/self/fd/{}", above.as_raw_fd());
+            let place = Path::new(&place).join(&name);
+            if place.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+                super::remove_all(&place)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Hides what lies beneath: a device that is none, by which an overlay knows it. Anybody may make those.
