@@ -2,7 +2,8 @@
 //!
 //! Touches: nothing.
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`triage`], [`entry`],
-//! [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
+//! [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
+//! [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
 //! folds a run's facts and says what is next; [`redact`] guards what leaves.
 
 pub mod budget;
@@ -17,6 +18,7 @@ pub mod quarantine;
 pub mod rank;
 pub mod redact;
 pub mod run;
+pub mod select;
 pub mod tamper;
 pub mod triage;
 pub mod trigger;

@@ -18,6 +18,7 @@ mod plugins;
 mod recovery;
 mod registry;
 mod sandbox;
+mod selecting;
 mod swap;
 mod tidy;
 mod tournament;

@@ -42,6 +42,9 @@ pub struct TestReport {
     /// The layers of the sandbox that held; none where it ran without one.
     #[serde(default)]
     pub sandbox: BTreeSet<Layer>,
+    /// Only some tests were asked for: what it does not name says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
 }
 
 impl TestReport {

@@ -168,6 +168,7 @@ impl Unprepared {
             output: self.output,
             exit: self.exit,
             sandbox: self.layers,
+            partial: false,
             seconds: self.seconds,
         }
     }
@@ -207,6 +208,7 @@ pub async fn run_suite(spec: &SuiteSpec, workspace: &Workspace) -> TestReport {
         problem: said.problem,
         sandbox: layers,
         seconds: started.elapsed().as_secs_f64(),
+        partial: false,
     }
 }
 

@@ -237,6 +237,7 @@ pub(crate) mod tests {
             output: String::new(),
             seconds: 1.0,
             sandbox: [crate::event::Layer::Namespaces].into(),
+            partial: false,
         }
     }
 

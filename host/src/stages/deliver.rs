@@ -11,7 +11,8 @@ use crate::outside::git::{PushMode, Pushed};
 use crate::rules::run::Run;
 use crate::rules::{compare, decide::Approval, message};
 
-use super::{Cx, StageError, failed, report, suite};
+use super::suite::{self, Part};
+use super::{Cx, StageError, failed, report};
 
 const PUSH_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -45,7 +46,14 @@ async fn prepare_on_a_moved_tip(
         .mirror
         .tree_of(tip)
         .map_err(|e| failed("reading the tip", &e))?;
-    let at_tip = suite::run(cx, &tip_tree, Some(tip), &format!("{}-tip", run.id)).await?;
+    let at_tip = suite::run(
+        cx,
+        &tip_tree,
+        Some(tip),
+        &format!("{}-tip", run.id),
+        Part::Whole,
+    )
+    .await?;
     let mut facts = vec![suite::tested(cx, Role::Tip, at_tip.clone())];
     if !still_fails(run, &at_tip) {
         let because = format!(
@@ -71,7 +79,7 @@ async fn prepare_on_a_moved_tip(
             return Ok(facts);
         }
     };
-    let report = suite::run(cx, &merged, None, &format!("{}-merge", run.id)).await?;
+    let report = suite::run(cx, &merged, None, &format!("{}-merge", run.id), Part::Whole).await?;
     facts.push(suite::tested(cx, Role::MergeResult, report.clone()));
     if let Some(because) = merge_result_fails(run, &at_tip, &merged, &report) {
         facts.extend(hand_over(cx, run, because).await?);

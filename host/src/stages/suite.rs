@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 use crate::config::Project;
 use crate::event::{Fact, Oid, Role, TestReport};
 use crate::outside::git::blocking;
-use crate::outside::runner::{self, ToolError, ToolRun, Unprepared};
+use crate::outside::runner::{self, SuiteSpec, ToolError, ToolRun, Unprepared};
 use crate::outside::warm::Layering;
 use crate::outside::workspace::Workspace;
+use crate::rules::select;
 
 use super::{Cx, StageError, failed};
 
@@ -44,17 +45,40 @@ impl From<Missing> for StageError {
     }
 }
 
+/// How much of the suite is asked for.
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
+    Whole,
+    /// At least these tests, where the runner can be told so; else the whole suite. The report says which it was.
+    Only(&'a BTreeSet<String>),
+}
+
 /// One run of the suite on one tree. `commit` is what the work tree says it is on; a commit is made where there is none.
 pub async fn run(
     cx: &Cx,
     tree: &Oid,
     commit: Option<&Oid>,
     name: &str,
+    part: Part<'_>,
 ) -> Result<TestReport, Missing> {
-    let suite = cx.suite()?;
+    if let Part::Only(wanted) = part
+        && let Some(report) = run_only(cx, tree, commit, name, wanted).await?
+    {
+        return Ok(report);
+    }
+    report(cx, &cx.suite()?, (tree, commit), name).await
+}
+
+/// What the suite says of the tree, with nothing secret in it.
+async fn report(
+    cx: &Cx,
+    suite: &SuiteSpec,
+    (tree, commit): (&Oid, Option<&Oid>),
+    name: &str,
+) -> Result<TestReport, Missing> {
     let layering = cx.house.warm.layering;
     let ran = in_a_workspace(cx, (tree, commit), name, layering, async |workspace| {
-        runner::run_suite(&suite, workspace).await
+        runner::run_suite(suite, workspace).await
     });
     let mut report = match ran.await? {
         Ok(report) => report,
@@ -62,6 +86,27 @@ pub async fn run(
     };
     redact(cx, &mut report);
     Ok(report)
+}
+
+/// None where these tests cannot be run by themselves, or what ran was something else.
+async fn run_only(
+    cx: &Cx,
+    tree: &Oid,
+    commit: Option<&Oid>,
+    name: &str,
+    wanted: &BTreeSet<String>,
+) -> Result<Option<TestReport>, Missing> {
+    let paths = tracked(cx, tree).await?;
+    let Some(test) = select::command(&cx.project.test, wanted, &paths) else {
+        return Ok(None);
+    };
+    let suite = SuiteSpec {
+        test,
+        ..cx.suite()?
+    };
+    let mut report = report(cx, &suite, (tree, commit), name).await?;
+    report.partial = true;
+    Ok(select::is_an_answer(&report, wanted).then_some(report))
 }
 
 /// One of the project's tools on one tree; the inner error says why there is nothing to show for it.

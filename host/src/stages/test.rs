@@ -6,7 +6,8 @@
 use crate::event::{Fact, Oid, Role, TestReport};
 use crate::rules::run::Run;
 
-use super::{Cx, StageError, failed, suite};
+use super::suite::{self, Part};
+use super::{Cx, StageError, failed};
 
 /// Tests the head, the head again, or the base of a change.
 pub async fn change(cx: &Cx, run: &Run, role: Role) -> Result<Vec<Fact>, StageError> {
@@ -24,7 +25,14 @@ pub async fn change(cx: &Cx, run: &Run, role: Role) -> Result<Vec<Fact>, StageEr
     {
         return Ok(vec![suite::tested(cx, role, report)]);
     }
-    let report = suite::run(cx, &tree, Some(commit), &format!("{}-{role:?}", run.id)).await?;
+    let report = suite::run(
+        cx,
+        &tree,
+        Some(commit),
+        &format!("{}-{role:?}", run.id),
+        Part::Whole,
+    )
+    .await?;
     Ok(vec![suite::tested(cx, role, report)])
 }
 

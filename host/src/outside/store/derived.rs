@@ -24,7 +24,9 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
             note_tip(tx, event, &change.head.0)?;
             open_run(tx, event)?;
         }
-        Fact::Tested { report, suite, .. } => note_report(tx, event, report, suite)?,
+        Fact::Tested { report, suite, .. } if !report.partial => {
+            note_report(tx, event, report, suite)?
+        }
         Fact::ModelAnswered { answer, .. } => {
             let spent = match answer {
                 Ok(answer) => Some(answer.usage),

@@ -7,7 +7,8 @@ use crate::event::{Fact, Oid};
 use crate::rules::compare;
 use crate::rules::run::Run;
 
-use crate::stages::{Cx, StageError, suite};
+use crate::stages::suite::{self, Part};
+use crate::stages::{Cx, StageError};
 
 /// Tries the trees side by side, as far as the host's permits go; each result is durable on its own.
 pub async fn trees(cx: &Cx, run: &Run, trees: &[Oid], round: u32) -> Result<Vec<Fact>, StageError> {
@@ -17,7 +18,7 @@ pub async fn trees(cx: &Cx, run: &Run, trees: &[Oid], round: u32) -> Result<Vec<
         .ok_or_else(|| StageError::new("no triage"))?;
     let trials = trees.iter().map(|tree| async move {
         let name = format!("{}-{}-{round}", run.id, tree.short());
-        let report = suite::run(cx, tree, None, &name).await?;
+        let report = suite::run(cx, tree, None, &name, Part::Whole).await?;
         let trial = compare::trial(tree, round, &report, triage);
         cx.recorder.record(Fact::Tried { trial }).await
     });

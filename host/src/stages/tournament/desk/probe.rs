@@ -7,7 +7,7 @@ use super::{Desk, digest, timed_out};
 use crate::event::{Fact, Fault, FaultKind, Patch, ProbeReport};
 use crate::rules::compare;
 use crate::stages::StageError;
-use crate::stages::suite::{self, Missing};
+use crate::stages::suite::{self, Missing, Part};
 use crate::stages::tournament::resolve;
 
 impl Desk {
@@ -43,7 +43,7 @@ impl Desk {
             Err(why) => return Ok(Err(Fault::new(FaultKind::Invalid, "patch.refused", why))),
         };
         let name = format!("{}-{}-probe-{probe}", self.run.id, self.variant);
-        let report = match suite::run(&self.cx, &tree, None, &name).await {
+        let report = match suite::run(&self.cx, &tree, None, &name, Part::Whole).await {
             Ok(report) => report,
             Err(Missing::Hung(why)) => return Ok(Err(timed_out("probe.timeout", why))),
             Err(Missing::Host(error)) => return Err(error),
