@@ -116,6 +116,8 @@ async fn only_what_was_pushed_may_fetch_what_it_needs() {
     assert_eq!(calls.load(Ordering::SeqCst), 1);
 }
 
+mod measure;
+
 /// A repository with one commit and one that changes everything a tree can change.
 struct Trees {
     dir: tempfile::TempDir,

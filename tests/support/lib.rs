@@ -6,4 +6,5 @@ pub mod desk;
 pub mod guests;
 pub mod python;
 pub mod shop;
+pub mod tables;
 pub mod world;

@@ -24,6 +24,7 @@ cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
+cargo xtask bench setup    measure how soon a trial's first test runs and write docs/benchmarks.md
 cargo xtask bench swap     replace a plugin 500 times while tournaments run; takes about six minutes
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
 
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
+        Some("bench") if args[1..] == ["setup"] => bench_setup(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench-watch") => bench_watch(&root),
         _ => bail!("{USAGE}"),
@@ -125,6 +127,20 @@ fn bench_swap(root: &Path) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+fn bench_setup(root: &Path) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
+    run(
+        "setting up trials",
+        cargo(root)
+            .arg("test")
+            .args(FEATURES)
+            .args(["--test", "it", "warm::measure::"])
+            .args(["--", "--ignored", "--nocapture"])
+            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
+    )
 }
 
 fn bench_watch(root: &Path) -> anyhow::Result<()> {
