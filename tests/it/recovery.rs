@@ -415,6 +415,39 @@ async fn a_test_dies_with_the_killed_daemon() {
     }
 }
 
+/// `CHANGEBUS_KILLS` says how often; the first run of a head is killed over and over, since it never comes to its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_during_trials_again_and_again_it_leaves_nothing_and_goes_on() {
+    let kills = std::env::var("CHANGEBUS_KILLS").map_or(6, |n| n.parse().expect("a number"));
+    let mut world = orders::watched("").await;
+    world.before_the_tests("setsid sleep 100000 & head -c 3000000 /dev/urandom >junk; sleep 2");
+    let mut daemon = world.daemon();
+    adopted(&world).await;
+    orders::break_it(&world);
+    let mut moments = Moments(seed());
+    for _ in 0..kills {
+        suite_runs(&world).await;
+        tokio::time::sleep(moments.next() / 4).await;
+        daemon.kill();
+        while !world.processes().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("there is a /proc");
+        let here = world.path().display().to_string();
+        assert!(!mounts.contains(&here), "{mounts}");
+        daemon = world.daemon();
+    }
+    daemon.kill();
+    let ending = goes_on(&world).await;
+    is_merged_once(&world, &ending);
+    nothing_is_left_behind(&world);
+    // One ground, with neither the junk of a trial nor a half-made one beside it.
+    let grounds = std::fs::read_dir(world.state().join("warm/app")).expect("it was kept");
+    let grounds: Vec<_> = grounds.flatten().map(|entry| entry.path()).collect();
+    assert_eq!(grounds.len(), 1, "{grounds:?}");
+    assert!(!grounds[0].join("tree/junk").exists());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_without_a_sandbox_that_outlives_the_killed_daemon_is_ended_by_the_next() {
     let mut world = orders::watched("").await;
