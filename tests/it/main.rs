@@ -11,6 +11,7 @@ mod configuration;
 mod formats;
 mod fuzz;
 mod golden;
+mod hostile;
 mod investigator;
 mod manifests;
 mod orders;
