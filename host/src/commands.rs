@@ -33,6 +33,7 @@ pub mod confine;
 pub mod demo;
 pub mod events;
 pub mod fix;
+pub mod flakes;
 pub mod plugin;
 pub mod progress;
 pub mod replay;

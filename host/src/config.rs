@@ -243,8 +243,15 @@ pub struct Policy {
     pub scorer_config: serde_json::Value,
     pub escalation: String,
     pub escalation_config: serde_json::Value,
-    /// Further runs of the whole suite at a red head, to tell flaky from broken.
+    /// Further runs of what failed, at a red head, and at its base besides the first one, before a failure is taken for
+    /// real. With n of them, a test that fails by chance is taken for broken less than once in 4^(n+1) times, however
+    /// often it fails.
     pub reruns: u32,
+    /// Time for all of these reruns together. What it does not suffice for goes to a human.
+    pub rerun_seconds: u64,
+    /// Wait before the tests are run again where the machine was in trouble (no disk, no memory, setup, time), doubled
+    /// each time; three runs that end so are enough.
+    pub trouble_wait_seconds: u64,
     /// Further runs of the winner's trial.
     pub repeats: u32,
     /// Times a strategy may try a patch on the tests before it hands one in.
@@ -414,7 +421,9 @@ impl Default for Policy {
             scorer_config: empty_object(),
             escalation: "default".into(),
             escalation_config: empty_object(),
-            reruns: 1,
+            reruns: 7,
+            rerun_seconds: 3600,
+            trouble_wait_seconds: 60,
             repeats: 1,
             probes: 20,
             strategy_timeout_seconds: 1200,

@@ -4,6 +4,8 @@
 //! Change here: when something new can happen. Give it a fact, a subject below, and a place in the fold
 //! (`rules/run.rs`). Never change the meaning of a stored field: add an optional one.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -64,9 +66,16 @@ pub enum Fact {
         /// Digest of the setup and test command; reports of another suite do not compare.
         #[serde(default)]
         suite: String,
+        /// Of the tests that are bad at the head: how often each flipped in earlier runs.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        flips: BTreeMap<String, Flips>,
     },
     Triaged {
         triage: Triage,
+    },
+    /// The commits of the change were searched for the one that broke it.
+    Bisected {
+        bisection: Bisection,
     },
     TournamentOpened {
         opening: Opening,
@@ -156,6 +165,7 @@ impl Fact {
             Fact::Triaged { triage } => {
                 return format!("result.triage.{project}.{}", triage.finding.name());
             }
+            Fact::Bisected { .. } => ("result.triage", "bisected"),
             Fact::TournamentOpened { .. } => ("result.tournament", "opened"),
             Fact::ModelAsked { .. } => ("agent.fix", "asked"),
             Fact::ModelAnswered { .. } => ("agent.fix", "answered"),
@@ -187,6 +197,8 @@ pub enum RunStatus {
     Green,
     Flaky,
     RedBefore,
+    /// Attached to the run that has the same failure in hand, or gave it to people.
+    Known,
     /// Merged or proposed as a pull request.
     Fixed,
     Human,

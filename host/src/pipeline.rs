@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
-use crate::config::Project;
+use crate::config::{Policy, Project};
 use crate::event::{Change, Event, Fact, Role, RunId, RunStatus};
 use crate::failpoint;
 use crate::outside::store::{Store, StoreError};
@@ -68,6 +68,7 @@ pub async fn drive(
         mirror: stages::watch::mirror(house, &run.project, project).await?,
         classes: Arc::new(PathClasses::of(&project.policy)),
         recorder,
+        terms: manner.terms,
         update_checkout: manner.update_checkout,
     };
     loop {
@@ -77,6 +78,10 @@ pub async fn drive(
         }
         let name = name_of(&next);
         tracing::info!(run = %run.id, stage = name, "next");
+        if let Next::Test(..) = next {
+            let troubles = run.troubles_in_a_row();
+            tokio::time::sleep(trouble_pause(&project.policy, troubles)).await;
+        }
         match attend(&cx, &mut run, &mut notes, next).await? {
             Ok(facts) => {
                 for fact in facts {
@@ -107,6 +112,18 @@ fn pause(failures: usize) -> Duration {
     Duration::from_secs((2u64 << doublings).min(300))
 }
 
+/// What the machine lacked may be there in a moment, or in a few.
+fn trouble_pause(policy: &Policy, troubles: u32) -> Duration {
+    let Some(doublings) = troubles.checked_sub(1) else {
+        return Duration::ZERO;
+    };
+    Duration::from_secs(
+        policy
+            .trouble_wait_seconds
+            .saturating_mul(1 << doublings.min(6)),
+    )
+}
+
 /// Does one stage, and keeps what it states on the way.
 async fn attend(
     cx: &Cx,
@@ -133,8 +150,9 @@ async fn attend(
 
 async fn perform(cx: &Cx, run: &Arc<Run>, next: Next) -> Result<Vec<Fact>, StageError> {
     match next {
-        Next::Test(role) => stages::test::change(cx, run, role).await,
-        Next::Triage => stages::decide::triage(run),
+        Next::Test(role, part) => stages::test::change(cx, run, role, part).await,
+        Next::Triage => stages::triage::triage(cx, run).await,
+        Next::Bisect => stages::bisect::step(cx, run).await,
         Next::Open => stages::tournament::open(cx, run).await,
         Next::Generate(variants) => stages::tournament::generate::all(cx, run, &variants).await,
         Next::Validate(trees, round) => {
@@ -159,7 +177,7 @@ async fn perform(cx: &Cx, run: &Arc<Run>, next: Next) -> Result<Vec<Fact>, Stage
 
 /// The report is written from the facts, so a crash between the two loses nothing: it is written again.
 async fn close(cx: &Cx, run: &Run, status: RunStatus) -> Result<Vec<Fact>, StageError> {
-    if run.reports.get(&Role::Head).is_some_and(|r| !r.is_green()) {
+    if run.head().is_some_and(|report| !report.is_green()) {
         let events = cx
             .house
             .store
@@ -194,9 +212,10 @@ async fn append(
 
 fn name_of(next: &Next) -> &'static str {
     match next {
-        Next::Test(Role::Head) => "test",
-        Next::Test(_) => "test-again",
+        Next::Test(Role::Head, _) => "test",
+        Next::Test(..) => "test-again",
         Next::Triage => "triage",
+        Next::Bisect => "bisect",
         Next::Open => "open",
         Next::Generate(_) => "generate",
         Next::Validate(..) => "validate",

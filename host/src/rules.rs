@@ -1,17 +1,20 @@
 //! Pure decisions: no async, no clock, no randomness, no IO. They import the words and nothing else.
 //!
 //! Touches: nothing.
-//! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`triage`], [`entry`],
-//! [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
+//! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`evidence`] and [`trouble`],
+//! [`triage`], [`known`], [`bisect`], [`entry`], [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
 //! [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
 //! folds a run's facts and says what is next; [`redact`] guards what leaves.
 
+pub mod bisect;
 pub mod budget;
 pub mod compare;
 pub mod confidence;
 pub mod decide;
 pub mod entry;
+pub mod evidence;
 pub mod gates;
+pub mod known;
 pub mod message;
 pub mod paths;
 pub mod quarantine;
@@ -22,3 +25,4 @@ pub mod select;
 pub mod tamper;
 pub mod triage;
 pub mod trigger;
+pub mod trouble;

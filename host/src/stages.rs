@@ -22,7 +22,9 @@ use crate::outside::warm::Warm;
 use crate::outside::wasm::Plugins;
 use crate::rules::paths::PathClasses;
 use crate::rules::redact::Redactor;
+use crate::rules::run::Terms;
 
+pub mod bisect;
 pub mod call;
 pub mod decide;
 pub mod deliver;
@@ -30,7 +32,9 @@ pub mod report;
 pub mod score;
 pub mod suite;
 pub mod test;
+pub mod tip;
 pub mod tournament;
+pub mod triage;
 pub mod watch;
 
 /// What all runs of this host share.
@@ -65,6 +69,7 @@ pub struct Cx {
     pub mirror: Mirror,
     pub classes: Arc<PathClasses>,
     pub recorder: Recorder,
+    pub terms: Terms,
     /// `fix` on a checked-out repository: the push also updates its work tree.
     pub update_checkout: bool,
 }

@@ -20,7 +20,7 @@ mod screen;
 mod tale;
 pub mod text;
 
-pub use lines::{ProjectStatus, event_line, project_line, run_line};
+pub use lines::{ProjectStatus, event_line, flake_line, project_line, run_line};
 pub use look::Look;
 pub use report::report;
 pub use screen::screen;
@@ -233,6 +233,7 @@ fn status_name(status: RunStatus) -> &'static str {
         RunStatus::Green => "green",
         RunStatus::Flaky => "flaky",
         RunStatus::RedBefore => "red-before",
+        RunStatus::Known => "known",
         RunStatus::Fixed => "fixed",
         RunStatus::Human => "human",
         RunStatus::NoFix => "no-fix",

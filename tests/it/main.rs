@@ -23,6 +23,7 @@ mod selecting;
 mod swap;
 mod tidy;
 mod tournament;
+mod triage;
 mod warm;
 mod watching;
 mod zoo;

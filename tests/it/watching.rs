@@ -350,7 +350,7 @@ fn moody_test(world: &World) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_flaky_or_was_red_before_is_named_and_left_alone() {
+async fn what_is_flaky_or_in_hand_already_is_named_and_left_alone() {
     let mut world = watched(honest()).await;
     // In a cell nothing remembers an earlier run.
     world.project("sandbox.off = true");
@@ -390,7 +390,7 @@ async fn what_is_flaky_or_was_red_before_is_named_and_left_alone() {
     world
         .until(
             "the old failure is told apart",
-            closed_as(&red, RunStatus::RedBefore),
+            closed_as(&red, RunStatus::Known),
         )
         .await;
     assert_eq!(world.tip(), red);

@@ -250,12 +250,19 @@ impl World {
             env,
             toml::Value::try_from(shown()).expect("paths can be written as TOML"),
             self.extra,
-            self.policy,
+            self.policy_with_few_reruns(),
             self.variants,
             self.tables,
         );
         std::fs::write(&path, text).expect("the configuration can be written");
         path
+    }
+
+    /// Stories about something else than triage need not run what failed sixteen times.
+    fn policy_with_few_reruns(&self) -> String {
+        let own = self.policy.lines().any(|line| line.starts_with("reruns"));
+        let few = if own { "" } else { "reruns = 1\n" };
+        format!("{few}{}", self.policy)
     }
 
     /// `changebus <args>` with this world's configuration.

@@ -96,6 +96,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
         terms: Terms {
             withhold: args.dry_run,
             stage_failures: PATIENCE,
+            attach: false,
         },
         update_checkout: checked_out,
     };
@@ -124,9 +125,13 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
 
 fn exit_code(status: Option<RunStatus>) -> ExitCode {
     match status {
-        Some(RunStatus::Green | RunStatus::Flaky | RunStatus::RedBefore | RunStatus::Fixed) => {
-            ExitCode::Ok
-        }
+        Some(
+            RunStatus::Green
+            | RunStatus::Flaky
+            | RunStatus::RedBefore
+            | RunStatus::Known
+            | RunStatus::Fixed,
+        ) => ExitCode::Ok,
         Some(RunStatus::Human) => ExitCode::Human,
         Some(RunStatus::NoFix) => ExitCode::NoFix,
         Some(RunStatus::Error) | None => ExitCode::Failed,

@@ -9,11 +9,12 @@ use serde::Serialize;
 
 use super::{ExitCode, log, plugins, show};
 use crate::config::{Config, Policy};
-use crate::event::{CallRole, Event, Fact, PluginCall, PluginFailure};
+use crate::event::{CallRole, Event, Fact, PluginCall, PluginFailure, Triage};
 use crate::outside::store::Store;
 use crate::outside::wasm::{Divergence, Journal, PluginKind, Plugins, Replayed};
+use crate::rules::evidence::Demand;
 use crate::rules::run::Run;
-use crate::stages::decide;
+use crate::rules::{known, triage};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -151,6 +152,16 @@ fn told(answer: &Result<String, PluginFailure>) -> &str {
     }
 }
 
+/// What triage makes of the same runs now. That another run had it in hand stands in the log, not in this run.
+fn triaged(before: &Run, then: &Triage, policy: &Policy) -> Option<Fact> {
+    let triage = triage::triage(&before.evidence(), Demand::from(policy))?;
+    let triage = match &then.known {
+        Some(other) => known::attached(triage, other),
+        None => triage,
+    };
+    Some(Fact::Triaged { triage })
+}
+
 /// What the host itself decided, from the facts before it.
 fn decisions(config: &Config, run: &Run, events: &[Event]) -> anyhow::Result<Vec<Comparison>> {
     let project = config.projects.get(&run.project);
@@ -161,7 +172,7 @@ fn decisions(config: &Config, run: &Run, events: &[Event]) -> anyhow::Result<Vec
             continue;
         };
         let (name, now) = match &event.fact {
-            Fact::Triaged { .. } => ("triage", decide::triage(&before)?.into_iter().next()),
+            Fact::Triaged { triage } => ("triage", triaged(&before, triage, &policy)),
             Fact::Decided { .. } => (
                 "verdict",
                 before

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Oid;
+use super::{Oid, RunId};
 
 /// Which tree of the change was tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -17,10 +17,17 @@ pub enum Role {
     /// The head once more, to tell a flaky test from a broken one.
     HeadAgain,
     Base,
+    /// The base once more, to tell a test that always passed there from one that did so by chance.
+    BaseAgain,
+    /// A commit between base and head, to find the one that broke it.
+    Between,
     /// The branch's tip at delivery, where it is no longer the head.
     Tip,
     MergeResult,
 }
+
+/// How the `problem` of a report begins whose tests were never started, because setup failed.
+pub const SETUP_FAILED: &str = "setup failed";
 
 /// One run of a project's test command on one tree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -183,6 +190,14 @@ impl Layer {
     }
 }
 
+/// How often a test was seen to flip: bad and not bad on one and the same tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flips {
+    pub flips: u32,
+    /// Of the project's last runs, that many were looked at.
+    pub runs: u32,
+}
+
 /// What triage found out about a red head.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Triage {
@@ -197,6 +212,67 @@ pub struct Triage {
     pub to_keep: BTreeSet<String>,
     /// One sentence for people.
     pub because: String,
+    /// Of every test that is not flaky and fails at the head: what tells its failure from another one of the same test.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub prints: BTreeMap<String, String>,
+    /// The run that has this failure in hand already, or gave it to people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known: Option<RunId>,
+}
+
+/// What became of the search for the commit that broke it, among several that came at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bisection {
+    /// Oldest first; more than one where it could not be told which.
+    pub suspects: Vec<Oid>,
+    /// Passed over, because the tests could not be run there.
+    pub untestable: Vec<Oid>,
+    /// Commits that were searched, and how many of them were tested for it.
+    pub among: u32,
+    pub tested: u32,
+    /// Every failing test fails since the last suspect; else later commits broke more.
+    pub all: bool,
+}
+
+impl Bisection {
+    /// The one commit that is to blame for all of it, if there is one.
+    pub fn culprit(&self) -> Option<&Oid> {
+        match self.suspects.as_slice() {
+            [one] if self.all => Some(one),
+            _ => None,
+        }
+    }
+
+    /// What came of it, as half a sentence; `named` gives a commit's words.
+    pub fn sentence(&self, named: impl Fn(&Oid) -> String) -> String {
+        let among = format!("of {} commits", self.among);
+        let skipped = match self.untestable.len() {
+            0 => String::new(),
+            n => format!(" ({n} could not be tested)"),
+        };
+        match (self.suspects.as_slice(), self.all) {
+            ([one], true) => format!("{among}, {} broke it{skipped}", named(one)),
+            ([one], false) => format!(
+                "{among}, {} was the first to break something, and later ones broke more{skipped}",
+                named(one)
+            ),
+            ([first, .., last], _) => format!(
+                "{among}, one from {} to {} broke it, and which of them could not be told{skipped}",
+                named(first),
+                named(last)
+            ),
+            ([], _) => format!("which {among} broke it could not be told"),
+        }
+    }
+}
+
+/// A run that works on a failure, or gave it to people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InHand {
+    pub run: RunId,
+    pub head: Oid,
+    /// By test, what tells its failure from another one.
+    pub prints: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,10 +281,15 @@ pub enum Finding {
     Green,
     Flaky,
     RedBefore,
+    /// Another run has the same failure in hand, or gave it to people.
+    Known,
     /// The change broke it.
     Real,
-    /// The tests cannot be run on this machine at all, at base neither.
+    /// The tests cannot be judged, or what is known does not suffice to call them broken or flaky.
     CannotTell,
+    /// What runs the tests failed, not the tests: no disk, no memory, a command that cannot be started, a setup or a
+    /// whole suite that does not come to its end at the base either.
+    Infrastructure,
 }
 
 impl Finding {
@@ -217,8 +298,10 @@ impl Finding {
             Finding::Green => "green",
             Finding::Flaky => "flaky",
             Finding::RedBefore => "red-before",
+            Finding::Known => "known",
             Finding::Real => "real",
             Finding::CannotTell => "cannot-tell",
+            Finding::Infrastructure => "infrastructure",
         }
     }
 }

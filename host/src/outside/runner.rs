@@ -23,7 +23,7 @@ use super::reports::{self, Scrub, Tests};
 use super::sandbox::{self, Cell, HOME, Limits, Mount, REPORT, Sandbox, TREE};
 use super::workspace::Workspace;
 use crate::config::{self, Project, ReportFormat};
-use crate::event::{Exit, Layer, Oid, Outcome, ReportSource, TestReport};
+use crate::event::{Exit, Layer, Oid, Outcome, ReportSource, SETUP_FAILED, TestReport};
 
 /// Of the output, for people.
 const MOST_OUTPUT: usize = 16 << 10;
@@ -164,7 +164,7 @@ impl Unprepared {
             source: ReportSource::ExitCode,
             tests: BTreeMap::new(),
             failures: vec![],
-            problem: Some(format!("setup failed ({})", self.exit)),
+            problem: Some(format!("{SETUP_FAILED} ({})", self.exit)),
             output: self.output,
             exit: self.exit,
             sandbox: self.layers,

@@ -12,16 +12,20 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::sync::watch;
 
-use crate::event::{Change, Event, Fact, Oid, RunId, RunStatus, Sighting, TestReport, Usage};
+use crate::event::{
+    Change, Event, Fact, InHand, Oid, RunId, RunStatus, Sighting, TestReport, Usage,
+};
 
 mod chain;
 mod derived;
 mod file;
+mod memory;
 mod readers;
 mod record;
 mod writer;
 
 pub use file::holder;
+pub use memory::Flake;
 use readers::Readers;
 use record::Draft;
 use writer::{Work, Writer};
@@ -346,6 +350,23 @@ impl Store {
     pub async fn history(&self, project: &str) -> Result<BTreeMap<String, f64>, StoreError> {
         let project = project.to_owned();
         self.read(move |c| readers::history(c, &project)).await
+    }
+
+    /// The project's tests that flipped in its last runs, most often first. The run `but` does not count.
+    pub async fn flakes(
+        &self,
+        project: &str,
+        but: Option<&RunId>,
+    ) -> Result<Vec<Flake>, StoreError> {
+        let (project, but) = (project.to_owned(), but.cloned());
+        self.read(move |c| memory::flakes(c, &project, but.as_ref()))
+            .await
+    }
+
+    /// Runs of this project, other than `but`, that work on a failure or gave it to people; newest first.
+    pub async fn in_hand(&self, project: &str, but: &RunId) -> Result<Vec<InHand>, StoreError> {
+        let (project, but) = (project.to_owned(), but.clone());
+        self.read(move |c| memory::in_hand(c, &project, &but)).await
     }
 
     /// Writes a consistent copy to `to`, which must not exist, while others go on. Complete when it stands

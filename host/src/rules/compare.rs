@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::triage::outcomes;
+use super::evidence::outcomes;
 use crate::event::{Oid, Outcome, ProbeReport, TestReport, Triage, Trial};
 
 /// `round` counts from 1. A test to fix or to keep that the report does not name, or that is skipped, has not passed.
@@ -42,6 +42,12 @@ pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Tr
         seconds: report.seconds,
         unsandboxed: !report.is_confined(),
     }
+}
+
+/// Whether anything of what triage found broken is broken, or gone, in this report.
+pub fn still_fails(triage: &Triage, report: &TestReport) -> bool {
+    let broken = |id: &String| report.tests.get(id).is_none_or(|o| o.is_bad());
+    !report.is_green() && triage.failing.iter().any(broken)
 }
 
 /// What a strategy is told of a patch it tried. Held-out tests are not named.
@@ -90,13 +96,12 @@ fn tail(text: &str, bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::triage::tests::report;
-    use super::super::triage::triage;
+    use super::super::triage::tests::{found, report};
     use super::*;
 
     fn check(after: &str) -> String {
         let head = report("a- b+ c+ d?");
-        let found = triage(&head, &[&head], Some(&report("a+ b+ c+ d?")));
+        let found = found(&head, &report("a+ b+ c+ d?"));
         let trial = trial(&Oid("t".into()), 1, &report(after), &found);
         let list = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(",");
         format!(

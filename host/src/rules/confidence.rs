@@ -89,14 +89,13 @@ fn record(evidence: &Evidence<'_>) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::super::compare::trial;
-    use super::super::triage::tests::report;
-    use super::super::triage::triage;
+    use super::super::triage::tests::{found, report};
     use super::*;
     use crate::event::Oid;
 
     fn check(rounds: u32, to_keep: usize, same: usize, other: usize) -> f64 {
         let head = report("a- b+");
-        let found = triage(&head, &[], Some(&report("a+ b+")));
+        let found = found(&head, &report("a+ b+"));
         let trials: Vec<_> = (1..=rounds)
             .map(|n| trial(&Oid("t".into()), n, &report("a+ b+"), &found))
             .collect();

@@ -98,6 +98,18 @@ pub fn decide(grounds: &Grounds<'_>, policy: &Policy) -> Verdict {
     }
 }
 
+/// There is nothing to decide on: the branch came right by itself.
+pub fn nothing_to_do(because: String) -> Verdict {
+    Verdict {
+        action: Action::Nothing,
+        winner: None,
+        score: None,
+        confidence: None,
+        reasons: vec![because],
+        standings: vec![],
+    }
+}
+
 /// Gates and evidence that only a human can overrule. They hold whatever the escalation plugin says.
 fn objections_to_merging(grounds: &Grounds<'_>, leader: &Placed, policy: &Policy) -> Vec<String> {
     let mut against: Vec<String> = leader

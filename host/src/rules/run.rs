@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{self, Approval, Grounds};
 use super::entry;
+use super::evidence::{Ask, Demand, Evidence};
 use super::rank::{self, Field, HandedIn, Placed};
-use super::triage;
+use super::trouble;
 use crate::config::Policy;
 use crate::event::{
-    Action, Advice, Change, Delivery, Event, Fact, Fault, Finding, ModelAnswer, ModelRequest, Oid,
-    Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Role, RunId, RunStatus,
-    Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
+    Action, Advice, Bisection, Change, Delivery, Event, Fact, Fault, Finding, Flips, ModelAnswer,
+    ModelRequest, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Role, RunId,
+    RunStatus, Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
 };
 
 /// How a run is driven: what the daemon does, and how `fix` differs.
@@ -23,6 +24,8 @@ pub struct Terms {
     pub withhold: bool,
     /// A stage that failed this often in a row, for reasons outside the change, is given up.
     pub stage_failures: usize,
+    /// A failure that another run has in hand starts nothing again. Who asks for a tournament here and now gets one.
+    pub attach: bool,
 }
 
 impl Default for Terms {
@@ -31,6 +34,7 @@ impl Default for Terms {
         Terms {
             withhold: false,
             stage_failures: 9,
+            attach: true,
         }
     }
 }
@@ -38,8 +42,11 @@ impl Default for Terms {
 /// What has to be done next.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Next {
-    Test(Role),
+    /// The whole suite, or these tests alone.
+    Test(Role, Option<BTreeSet<String>>),
     Triage,
+    /// Look for the commit that broke it.
+    Bisect,
     Open,
     /// Variants that have handed in nothing yet.
     Generate(Vec<String>),
@@ -109,8 +116,14 @@ pub struct Run {
     pub opened_at: jiff::Timestamp,
     /// Facts so far; the version the next one is appended at.
     pub length: u64,
-    pub reports: BTreeMap<Role, TestReport>,
-    pub again: Vec<TestReport>,
+    /// Runs of the tests at the head and at the base, oldest first.
+    pub heads: Vec<TestReport>,
+    pub bases: Vec<TestReport>,
+    /// Of the tests that are bad at the head, how they did in earlier runs.
+    pub flips: BTreeMap<String, Flips>,
+    /// Commits between base and head.
+    pub between: BTreeMap<Oid, TestReport>,
+    pub bisection: Option<Bisection>,
     pub triage: Option<Triage>,
     pub opening: Option<Opening>,
     pub journal: Journal,
@@ -142,8 +155,11 @@ impl Run {
             change: change.clone(),
             opened_at: event.at,
             length: 1,
-            reports: BTreeMap::new(),
-            again: vec![],
+            heads: vec![],
+            bases: vec![],
+            flips: BTreeMap::new(),
+            between: BTreeMap::new(),
+            bisection: None,
             triage: None,
             opening: None,
             journal: Journal::default(),
@@ -192,13 +208,21 @@ impl Run {
         match fact {
             Fact::ChangeSeen { .. } | Fact::Watched { .. } => Err("a run opens once"),
             Fact::Tested {
-                role: Role::Tip | Role::MergeResult,
+                role: Role::MergeResult,
                 ..
             } => refuse(undecided, "nothing is decided yet"),
+            Fact::Tested {
+                role: Role::Tip | Role::Between,
+                ..
+            } => refuse(self.triage.is_none(), "nothing is triaged yet"),
             Fact::Tested { .. } => refuse(self.triage.is_some(), "triage is done"),
             Fact::Triaged { .. } => refuse(
-                self.triage.is_some() || !self.reports.contains_key(&Role::Head),
+                self.triage.is_some() || self.heads.is_empty(),
                 "there is nothing to triage",
+            ),
+            Fact::Bisected { .. } => refuse(
+                self.triage.is_none() || self.opening.is_some() || self.bisection.is_some(),
+                "the culprit is looked for once, between triage and tournament",
             ),
             Fact::TournamentOpened { .. } => refuse(
                 self.triage.is_none() || self.opening.is_some(),
@@ -254,12 +278,13 @@ impl Run {
         match fact {
             Fact::ChangeSeen { .. } | Fact::Watched { .. } => {}
             Fact::Tested {
-                role: Role::HeadAgain,
+                role,
                 report,
+                flips,
                 ..
-            } => self.again.push(report),
-            Fact::Tested { role, report, .. } => drop(self.reports.insert(role, report)),
+            } => self.take_report(role, report, flips),
             Fact::Triaged { triage } => self.triage = Some(triage),
+            Fact::Bisected { bisection } => self.bisection = Some(bisection),
             Fact::TournamentOpened { opening } => self.opening = Some(opening),
             Fact::ModelAsked {
                 variant,
@@ -321,6 +346,42 @@ impl Run {
         }
     }
 
+    fn take_report(&mut self, role: Role, report: TestReport, flips: BTreeMap<String, Flips>) {
+        match role {
+            Role::Head | Role::HeadAgain => self.heads.push(report),
+            Role::Base | Role::BaseAgain => self.bases.push(report),
+            Role::Between => {
+                let commit = report.commit.clone();
+                self.between.extend(commit.map(|commit| (commit, report)));
+            }
+            Role::Tip | Role::MergeResult => {}
+        }
+        self.flips.extend(flips);
+    }
+
+    /// The first run of the whole suite at the head.
+    pub fn head(&self) -> Option<&TestReport> {
+        self.heads.first()
+    }
+
+    pub fn evidence(&self) -> Evidence<'_> {
+        Evidence {
+            head: &self.heads,
+            base: &self.bases,
+            flips: &self.flips,
+        }
+    }
+
+    /// How often in a row the last runs of the tests ended in trouble that may pass.
+    pub fn troubles_in_a_row(&self) -> u32 {
+        let last = match self.bases.is_empty() {
+            true => &self.heads,
+            false => &self.bases,
+        };
+        let troubled = last.iter().rev().take_while(|s| trouble::of(s).is_some());
+        u32::try_from(troubled.count()).unwrap_or(u32::MAX)
+    }
+
     /// The one place that knows what follows what.
     pub fn next(&self, policy: &Policy, terms: Terms) -> Next {
         if self.closed.is_some() {
@@ -337,20 +398,15 @@ impl Run {
     }
 
     fn next_test(&self, policy: &Policy) -> Next {
-        let Some(head) = self.reports.get(&Role::Head) else {
-            return Next::Test(Role::Head);
-        };
-        if head.is_green() {
-            return Next::Triage;
+        if self.heads.is_empty() {
+            return Next::Test(Role::Head, None);
         }
-        if self.again.len() < policy.reruns as usize {
-            return Next::Test(Role::HeadAgain);
+        match self.evidence().ask(Demand::from(policy)) {
+            Ask::Head(part) => Next::Test(Role::HeadAgain, part),
+            Ask::Base(part) if self.bases.is_empty() => Next::Test(Role::Base, part),
+            Ask::Base(part) => Next::Test(Role::BaseAgain, part),
+            Ask::Enough => Next::Triage,
         }
-        let again: Vec<_> = self.again.iter().collect();
-        if triage::needs_base(head, &again) && !self.reports.contains_key(&Role::Base) {
-            return Next::Test(Role::Base);
-        }
-        Next::Triage
     }
 
     fn next_heat(&self, triage: &Triage, policy: &Policy) -> Next {
@@ -358,11 +414,16 @@ impl Run {
             Finding::Green => return Next::Close(RunStatus::Green),
             Finding::Flaky => return Next::Close(RunStatus::Flaky),
             Finding::RedBefore => return Next::Close(RunStatus::RedBefore),
-            Finding::CannotTell => return Next::Decide,
+            Finding::Known => return Next::Close(RunStatus::Known),
+            Finding::CannotTell | Finding::Infrastructure => return Next::Decide,
             Finding::Real => {}
         }
         let Some(opening) = &self.opening else {
-            return Next::Open;
+            let one_of_several = self.change.commits.len() > 1;
+            return match &self.bisection {
+                None if one_of_several => Next::Bisect,
+                _ => Next::Open,
+            };
         };
         let absent = |name: &&String| !self.handed_in.contains_key(*name);
         let waiting: Vec<String> = opening
@@ -409,7 +470,7 @@ impl Run {
         if let Some(delivery) = &self.delivery {
             return Next::Close(self.status_after(delivery));
         }
-        if withhold {
+        if withhold && verdict.action != Action::Nothing {
             return Next::Withhold;
         }
         match (verdict.action, &self.prepared) {
@@ -425,10 +486,11 @@ impl Run {
             .verdict
             .as_ref()
             .is_some_and(|v| v.action >= Action::PullRequest);
+        let unclear = [Finding::CannotTell, Finding::Infrastructure];
         let cannot_tell = self
             .triage
             .as_ref()
-            .is_some_and(|t| t.finding == Finding::CannotTell);
+            .is_some_and(|t| unclear.contains(&t.finding));
         match delivery {
             Delivery::Merged { .. } | Delivery::Proposed { .. } => RunStatus::Fixed,
             Delivery::Withheld { .. } if merge => RunStatus::Fixed,

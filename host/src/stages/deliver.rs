@@ -12,7 +12,7 @@ use crate::rules::run::Run;
 use crate::rules::{compare, decide::Approval, message};
 
 use super::suite::{self, Part};
-use super::{Cx, StageError, failed, report};
+use super::{Cx, StageError, failed, report, tip};
 
 const PUSH_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -26,7 +26,7 @@ pub async fn prepare(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         );
         return hand_over(cx, run, because).await;
     }
-    let tip = tip(cx, run).await?;
+    let tip = tip::of(cx, run).await?;
     if tip == run.change.head {
         let rounds = run.trials.get(&candidate.trial_tree).map_or(0, Vec::len);
         let tested =
@@ -42,24 +42,9 @@ async fn prepare_on_a_moved_tip(
     candidate: &Candidate,
     tip: &Oid,
 ) -> Result<Vec<Fact>, StageError> {
-    let tip_tree = cx
-        .mirror
-        .tree_of(tip)
-        .map_err(|e| failed("reading the tip", &e))?;
-    let at_tip = suite::run(
-        cx,
-        &tip_tree,
-        Some(tip),
-        &format!("{}-tip", run.id),
-        Part::Whole,
-    )
-    .await?;
-    let mut facts = vec![suite::tested(cx, Role::Tip, at_tip.clone())];
-    if !still_fails(run, &at_tip) {
-        let because = format!(
-            "the branch moved to {} and does not fail any more",
-            tip.short()
-        );
+    let moved = tip::test(cx, run, tip.clone(), Part::Whole).await?;
+    let mut facts = vec![moved.fact(cx)];
+    if let Some(because) = moved.healed(run) {
         facts.push(Fact::Delivered {
             delivery: Delivery::Moot { because },
         });
@@ -67,7 +52,7 @@ async fn prepare_on_a_moved_tip(
     }
     let rebased = cx
         .mirror
-        .rebase_tree(&run.change.tree, &tip_tree, &candidate.tree);
+        .rebase_tree(&run.change.tree, &moved.tree, &candidate.tree);
     let merged = match rebased.map_err(|e| failed("merging", &e))? {
         Ok(tree) => tree,
         Err(conflicts) => {
@@ -81,7 +66,7 @@ async fn prepare_on_a_moved_tip(
     };
     let report = suite::run(cx, &merged, None, &format!("{}-merge", run.id), Part::Whole).await?;
     facts.push(suite::tested(cx, Role::MergeResult, report.clone()));
-    if let Some(because) = merge_result_fails(run, &at_tip, &merged, &report) {
+    if let Some(because) = merge_result_fails(run, &moved.report, &merged, &report) {
         facts.extend(hand_over(cx, run, because).await?);
         return Ok(facts);
     }
@@ -91,14 +76,6 @@ async fn prepare_on_a_moved_tip(
         report.passed().len()
     );
     prepared(cx, run, tip, &merged, tested, facts)
-}
-
-fn still_fails(run: &Run, at_tip: &TestReport) -> bool {
-    let failing = run.triage.iter().flat_map(|t| &t.failing);
-    !at_tip.is_green()
-        && failing
-            .into_iter()
-            .any(|id| at_tip.tests.get(id).is_none_or(|o| o.is_bad()))
 }
 
 /// The merge result has to mend what was broken and keep what passes at the tip.
@@ -159,7 +136,7 @@ pub async fn push(
     approval: &Approval,
 ) -> Result<Vec<Fact>, StageError> {
     let lease = cx.house.leases.take(&cx.name).await;
-    let tip = tip(cx, run).await?;
+    let tip = tip::of(cx, run).await?;
     let landed = tip == merge.commit
         || cx
             .mirror
@@ -203,6 +180,11 @@ pub async fn publish(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .as_ref()
         .ok_or_else(|| StageError::new("nothing is decided"))?;
     let because = verdict.reasons.join("; ");
+    if verdict.action == Action::Nothing {
+        return Ok(vec![Fact::Delivered {
+            delivery: Delivery::Moot { because },
+        }]);
+    }
     if verdict.action != Action::PullRequest {
         return hand_over(cx, run, because).await;
     }
@@ -286,14 +268,6 @@ fn commit(cx: &Cx, run: &Run, tree: &Oid, parent: &Oid, message: &str) -> Result
         .keep(&format!("{}/delivery", run.id), &commit)
         .map_err(|e| failed("keeping the commit", &e))?;
     Ok(commit)
-}
-
-async fn tip(cx: &Cx, run: &Run) -> Result<Oid, StageError> {
-    let timeout = Duration::from_secs(cx.house.settings.watch.timeout_seconds.max(60));
-    cx.mirror
-        .fetch(&run.change.branch, timeout)
-        .await
-        .map_err(|e| failed("fetching the branch", &e))
 }
 
 fn winner(run: &Run) -> Result<(&str, &Candidate), StageError> {

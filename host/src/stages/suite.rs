@@ -3,7 +3,7 @@
 //! Touches: files, processes, git, clock.
 //! Change here: when a tree should be tested otherwise; baseline, probe, trial and merge result all come through here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
@@ -222,6 +222,7 @@ pub fn tested(cx: &Cx, role: Role, report: TestReport) -> Fact {
         role,
         report,
         suite: digest(&cx.project),
+        flips: BTreeMap::new(),
     }
 }
 

@@ -1,20 +1,26 @@
-//! TestRunner: the suite on the head, on the head again, and on the base of a change.
+//! TestRunner: the suite on the head and on the base of a change, and what failed again on either.
 //!
-//! Touches: files, processes, git.
+//! Touches: files, processes, git, sqlite.
 //! Change here: when another tree of the change should be tested, or an earlier report should do.
 
-use crate::event::{Fact, Oid, Role, TestReport};
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::event::{Fact, Flips, Oid, Role, TestReport};
 use crate::rules::run::Run;
 
 use super::suite::{self, Part};
 use super::{Cx, StageError, failed};
 
-/// Tests the head, the head again, or the base of a change.
-pub async fn change(cx: &Cx, run: &Run, role: Role) -> Result<Vec<Fact>, StageError> {
-    let commit = if role == Role::Base {
-        &run.change.base
-    } else {
-        &run.change.head
+/// Tests the head or the base of a change: the whole suite, or a part of it.
+pub async fn change(
+    cx: &Cx,
+    run: &Run,
+    role: Role,
+    part: Option<BTreeSet<String>>,
+) -> Result<Vec<Fact>, StageError> {
+    let commit = match role {
+        Role::Base | Role::BaseAgain => &run.change.base,
+        _ => &run.change.head,
     };
     let tree = cx
         .mirror
@@ -25,15 +31,19 @@ pub async fn change(cx: &Cx, run: &Run, role: Role) -> Result<Vec<Fact>, StageEr
     {
         return Ok(vec![suite::tested(cx, role, report)]);
     }
-    let report = suite::run(
-        cx,
-        &tree,
-        Some(commit),
-        &format!("{}-{role:?}", run.id),
-        Part::Whole,
-    )
-    .await?;
-    Ok(vec![suite::tested(cx, role, report)])
+    let nth = run.heads.len() + run.bases.len();
+    let name = format!("{}-{role:?}-{nth}", run.id);
+    let asked = part.as_ref().map_or(Part::Whole, Part::Only);
+    let report = suite::run(cx, &tree, Some(commit), &name, asked).await?;
+    let flips = match role {
+        Role::Head => flips(cx, run, &report).await?,
+        _ => BTreeMap::new(),
+    };
+    let mut fact = suite::tested(cx, role, report);
+    if let Fact::Tested { flips: seen, .. } = &mut fact {
+        *seen = flips;
+    }
+    Ok(vec![fact])
 }
 
 /// What the same commands said of the same tree before.
@@ -44,4 +54,17 @@ async fn known(cx: &Cx, tree: &Oid) -> Result<Option<TestReport>, StageError> {
         .report_for_tree(&cx.name, tree, &suite::digest(&cx.project))
         .await;
     found.map_err(|e| failed("looking for an earlier report", &e))
+}
+
+/// Which of the tests that are bad now flipped in earlier runs, and how often.
+async fn flips(
+    cx: &Cx,
+    run: &Run,
+    report: &TestReport,
+) -> Result<BTreeMap<String, Flips>, StageError> {
+    let flakes = cx.house.store.flakes(&cx.name, Some(&run.id)).await;
+    let flakes = flakes.map_err(|e| failed("reading what flipped", &e))?;
+    let bad = report.bad();
+    let bad = flakes.into_iter().filter(|f| bad.contains(&f.test[..]));
+    Ok(bad.map(|flake| (flake.test, flake.seen)).collect())
 }

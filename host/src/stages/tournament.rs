@@ -1,16 +1,18 @@
 //! The tournament: opening it, the variants' proposals, their validation.
 //!
-//! Touches: clock.
+//! Touches: clock, git, files, processes.
 //! Change here: when what is fixed at the opening changes.
 
 use std::collections::BTreeMap;
 
 use crate::event::{Entry, Fact, Opening};
 use crate::outside::wasm::PluginKind;
+use crate::rules::decide;
 use crate::rules::entry;
 use crate::rules::run::Run;
 
-use super::{Cx, StageError, failed};
+use super::suite::Part;
+use super::{Cx, StageError, failed, tip};
 
 pub mod desk;
 pub mod dossier;
@@ -18,8 +20,29 @@ pub mod generate;
 pub mod resolve;
 pub mod validate;
 
-/// Fixes the field: who enters with which plugin, what is held out, what history says. A replay meets the same.
+/// Opens the tournament, unless the branch came right by itself meanwhile: then no model is paid.
 pub async fn open(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
+    // A dry run is asked what would become of this very change.
+    if !cx.terms.withhold {
+        let tip = tip::of(cx, run).await?;
+        if tip != run.change.head {
+            let failing = run.triage.as_ref().map(|t| &t.failing);
+            let part = failing.map_or(Part::Whole, Part::Only);
+            let moved = tip::test(cx, run, tip, part).await?;
+            if let Some(because) = moved.healed(run) {
+                let verdict = decide::nothing_to_do(because);
+                return Ok(vec![moved.fact(cx), Fact::Decided { verdict }]);
+            }
+            let mut facts = vec![moved.fact(cx)];
+            facts.extend(field(cx, run).await?);
+            return Ok(facts);
+        }
+    }
+    field(cx, run).await
+}
+
+/// Fixes the field: who enters with which plugin, what is held out, what history says. A replay meets the same.
+async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
     let triage = run
         .triage
         .as_ref()

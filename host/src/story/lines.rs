@@ -10,9 +10,9 @@ use super::screen::status_tone;
 use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
-    Candidate, Ended, Event, Fact, Fault, IgnoreReason, ModelAnswer, Oid, Outcome, PluginCall,
-    PluginFailure, Refusal, RefusalKind, Role, RunStatus, Scoring, Sighting, TestReport,
-    ToolReport, Trial, Verdict,
+    Candidate, Ended, Event, Fact, Fault, Flips, IgnoreReason, ModelAnswer, Oid, Outcome,
+    PluginCall, PluginFailure, Refusal, RefusalKind, Role, RunStatus, Scoring, Sighting,
+    TestReport, ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -84,6 +84,27 @@ fn watched_words(project: &ProjectStatus<'_>) -> String {
     }
 }
 
+/// A test that flips in one line: how often in the last runs, when last, which.
+pub fn flake_line(
+    project: &str,
+    test: &str,
+    seen: Flips,
+    last: Timestamp,
+    now: Timestamp,
+    look: Look,
+) -> String {
+    let project = text::pad(&text::line(project, 24), 24);
+    let flips = format!("{} of {}", seen.flips, count(seen.runs as usize, "run"));
+    let age = format!("{} ago", duration(seconds_between(last, now)));
+    let before = format!(
+        "{project}  {}  {}  ",
+        text::pad(&flips, 14),
+        text::pad(&age, 14)
+    );
+    let test = text::line(test, look.width.saturating_sub(text::width(&before)));
+    format!("{before}{test}")
+}
+
 /// An event in one line: seq, time (UTC), subject, what it says.
 pub fn event_line(event: &Event, look: Look) -> String {
     let time = event.at.strftime("%Y-%m-%d %H:%M:%S");
@@ -116,6 +137,7 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
         }
         Fact::Tested { role, report, .. } => report_words(*role, report),
         Fact::Triaged { triage } => plain(triage.because.clone()),
+        Fact::Bisected { bisection } => plain(bisection.sentence(|c| c.short().to_owned())),
         Fact::TournamentOpened { opening } => {
             let entries: Vec<String> = opening
                 .entries
@@ -209,6 +231,8 @@ fn report_words(role: Role, report: &TestReport) -> (Tone, String) {
         Role::Head => "head",
         Role::HeadAgain => "head again",
         Role::Base => "base",
+        Role::BaseAgain => "base again",
+        Role::Between => "commit between",
         Role::Tip => "tip",
         Role::MergeResult => "merge result",
     };
@@ -229,7 +253,12 @@ fn report_words(role: Role, report: &TestReport) -> (Tone, String) {
         Tone::Bad
     };
     let took = duration(report.seconds);
-    (tone, format!("{role}: {told} in {took}"))
+    let part = if report.partial {
+        ", some tests alone"
+    } else {
+        ""
+    };
+    (tone, format!("{role}{part}: {told} in {took}"))
 }
 
 fn answer_words(variant: &str, answer: &Result<ModelAnswer, Fault>) -> (Tone, String) {

@@ -115,7 +115,8 @@ fn failure(tale: &Tale<'_>) -> Option<Section> {
     out.list(failing.iter().map(|id| {
         let said = tale.message(id).filter(|said| !said.is_empty());
         let said = said.map_or(String::new(), |said| format!(": {}", code(said)));
-        format!("{}{said}", code(id))
+        let flipped = tale.flipped(id).map(|words| format!(" ({words})"));
+        format!("{}{said}{}", code(id), flipped.unwrap_or_default())
     }));
     let details = failing.iter().filter_map(|id| head.what.failure(id));
     let details = details.filter(|f| !f.detail.is_empty());
@@ -143,7 +144,7 @@ fn cause(tale: &Tale<'_>) -> Option<Section> {
     let mut out = Section::new("## Cause", 8_000);
     if let Some(triage) = tale.triage {
         let finding = triage.what.finding.name();
-        let because = prose(&triage.what.because);
+        let because = prose(&tale.found().unwrap_or_default());
         out.put(&format!("Triage: {finding}. {because}\n\n"));
     }
     for (stage, why) in &tale.troubles {

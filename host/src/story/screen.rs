@@ -111,7 +111,7 @@ fn other_authors(tale: &Tale<'_>) -> String {
 pub(super) fn status_tone(status: RunStatus) -> Tone {
     match status {
         RunStatus::Green | RunStatus::Fixed => Tone::Good,
-        RunStatus::Flaky | RunStatus::RedBefore | RunStatus::Human => Tone::Open,
+        RunStatus::Flaky | RunStatus::RedBefore | RunStatus::Known | RunStatus::Human => Tone::Open,
         RunStatus::NoFix | RunStatus::Error => Tone::Bad,
     }
 }
@@ -135,28 +135,50 @@ fn failure(page: &mut Page, tale: &Tale<'_>) {
         let tone = match triage.what.finding {
             Finding::Green => Tone::Good,
             Finding::Real => Tone::Bad,
-            Finding::Flaky | Finding::RedBefore | Finding::CannotTell => Tone::Open,
+            Finding::Flaky
+            | Finding::RedBefore
+            | Finding::Known
+            | Finding::CannotTell
+            | Finding::Infrastructure => Tone::Open,
         };
         let told = format!("{}: {}", triage.what.finding.name(), triage.what.because);
         page.labelled("triage", tone, &told, 2);
+    }
+    if let Some(culprit) = tale.culprit() {
+        page.labelled("commit", Tone::Bad, &culprit, 1);
+    }
+    if let Some(flips) = flips(tale) {
+        page.labelled("before", Tone::Open, &flips, 1);
     }
     for (stage, why) in tale.troubles.iter().rev().take(1) {
         page.labelled("trouble", Tone::Bad, &format!("{stage}: {why}"), 1);
     }
 }
 
+/// Tests of this run that are known to flip, whatever they did this time.
+fn flips(tale: &Tale<'_>) -> Option<String> {
+    let flipped = tale.flips.keys();
+    let told: Vec<String> = flipped
+        .filter_map(|id| Some(format!("{id} {}", tale.flipped(id)?)))
+        .take(TESTS)
+        .collect();
+    (!told.is_empty()).then(|| told.join("; "))
+}
+
 fn broken_tests(page: &mut Page, tale: &Tale<'_>, failing: &[&str]) {
     page.labelled("broke", Tone::Bad, &super::count(failing.len(), "test"), 1);
-    for id in failing.iter().take(TESTS) {
+    let more_to_tell = [tale.culprit().is_some(), flips(tale).is_some()];
+    let shown = TESTS - more_to_tell.into_iter().filter(|told| *told).count();
+    for id in failing.iter().take(shown) {
         let said = tale.message(id).unwrap_or_default();
         let id = text::line(id, page.look.width / 2);
         let rest = page.look.width.saturating_sub(text::width(&id) + 4);
         page.put(Tone::Plain, &format!("  {id}  {}", text::line(said, rest)));
     }
-    if failing.len() > TESTS {
+    if failing.len() > shown {
         page.put(
             Tone::Faint,
-            &format!("  and {} more", failing.len() - TESTS),
+            &format!("  and {} more", failing.len() - shown),
         );
     }
 }

@@ -3,13 +3,16 @@
 //! Touches: nothing.
 //! Change here: when a new fact belongs into the story.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{Seconds, duration, rounded, seconds_between};
 use crate::event::{
-    Action, Advice, CallRole, Candidate, Change, Delivery, Denial, Event, Fact, Objection, Opening,
-    PluginCall, PluginFailure, PreparedMerge, Refusal, RefusalKind, Role, RunId, RunStatus, Score,
-    Scoring, Standing, TestReport, Triage, Trial, Usage, VariantState, Verdict,
+    Action, Advice, Bisection, CallRole, Candidate, Change, Delivery, Denial, Event, Fact, Flips,
+    Objection, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, Refusal, RefusalKind, Role,
+    RunId, RunStatus, Score, Scoring, Standing, TestReport, Triage, Trial, Usage, VariantState,
+    Verdict,
 };
 
 /// The marks of the published score, in its order.
@@ -26,6 +29,9 @@ pub struct Tale<'a> {
     /// Further runs of the suite at the head, and runs at the base.
     pub reruns: usize,
     pub triage: Option<At<&'a Triage>>,
+    /// Of the tests that are bad at the head, how they did in earlier runs.
+    pub flips: BTreeMap<&'a str, Flips>,
+    pub bisection: Option<&'a Bisection>,
     pub opening: Option<At<&'a Opening>>,
     /// In the order of the opening.
     pub attempts: Vec<Attempt<'a>>,
@@ -94,6 +100,8 @@ impl<'a> Tale<'a> {
             head: None,
             reruns: 0,
             triage: None,
+            flips: BTreeMap::new(),
+            bisection: None,
             opening: None,
             attempts: Vec::new(),
             handed_in_at: None,
@@ -116,8 +124,18 @@ impl<'a> Tale<'a> {
         }
         match &event.fact {
             Fact::Watched { .. } | Fact::ChangeSeen { .. } => {}
-            Fact::Tested { role, report, .. } => self.take_report(at, *role, report),
+            Fact::Tested {
+                role,
+                report,
+                flips,
+                ..
+            } => {
+                self.take_report(at, *role, report);
+                let flips = flips.iter().map(|(test, seen)| (test.as_str(), *seen));
+                self.flips.extend(flips);
+            }
             Fact::Triaged { triage } => self.triage = Some(At { at, what: triage }),
+            Fact::Bisected { bisection } => self.bisection = Some(bisection),
             Fact::TournamentOpened { opening } => self.open(at, opening),
             Fact::ModelAsked { variant, .. } => self.attempt(variant).asked += 1,
             Fact::ModelAnswered {
@@ -164,8 +182,8 @@ impl<'a> Tale<'a> {
     fn take_report(&mut self, at: Timestamp, role: Role, report: &'a TestReport) {
         match role {
             Role::Head => self.head = Some(At { at, what: report }),
-            Role::HeadAgain | Role::Base => self.reruns += 1,
-            Role::Tip | Role::MergeResult => {}
+            Role::HeadAgain | Role::Base | Role::BaseAgain => self.reruns += 1,
+            Role::Between | Role::Tip | Role::MergeResult => {}
         }
     }
 
@@ -225,6 +243,42 @@ impl<'a> Tale<'a> {
         }
     }
 
+    /// What triage found, and which commit is to blame, as a sentence.
+    pub fn found(&self) -> Option<String> {
+        let because = &self.triage?.what.because;
+        Some(match self.culprit() {
+            None => because.clone(),
+            Some(culprit) => format!("{because}; {culprit}"),
+        })
+    }
+
+    /// Which of several commits is to blame, as half a sentence.
+    pub fn culprit(&self) -> Option<String> {
+        let bisection = self.bisection.filter(|bisection| bisection.among > 1)?;
+        Some(bisection.sentence(|commit| self.commit_words(commit)))
+    }
+
+    /// A commit of the change by what people call it.
+    fn commit_words(&self, commit: &Oid) -> String {
+        let described = self.change.commits.iter().find(|c| c.id == *commit);
+        match described {
+            None => commit.short().to_owned(),
+            Some(known) => {
+                let subject = known.message.lines().next().unwrap_or_default();
+                format!("{} (\"{subject}\", {})", commit.short(), known.author)
+            }
+        }
+    }
+
+    /// How often a test that fails flipped before, in words; None where it never did.
+    pub fn flipped(&self, id: &str) -> Option<String> {
+        let seen = self.flips.get(id).filter(|seen| seen.flips > 0)?;
+        Some(format!(
+            "flipped in {} of the last {} runs",
+            seen.flips, seen.runs
+        ))
+    }
+
     /// What a failing test said, if it was reported.
     pub fn message(&self, id: &str) -> Option<&'a str> {
         Some(self.head?.what.failure(id)?.message.as_str())
@@ -248,8 +302,7 @@ impl<'a> Tale<'a> {
                 .collect();
         }
         let troubles = self.troubles.iter();
-        let finding = self.triage.map(|triage| triage.what.because.as_str());
-        let reasons = finding.map(str::to_owned).into_iter();
+        let reasons = self.found().into_iter();
         reasons
             .chain(troubles.map(|(stage, why)| format!("{stage}: {why}")))
             .map(|reason| super::text::clean(&reason))
@@ -363,6 +416,7 @@ impl<'a> Tale<'a> {
             Some(RunStatus::Green) => "Nothing to do: the change is green",
             Some(RunStatus::Flaky) => "Nothing to do: the failure is flaky",
             Some(RunStatus::RedBefore) => "Nothing to do: it was red before this change",
+            Some(RunStatus::Known) => "Nothing to start: this failure is in hand",
             Some(RunStatus::Fixed) => "Fixed",
             Some(RunStatus::Human) => "A human decides",
             Some(RunStatus::NoFix) => "No fix was found",

@@ -15,7 +15,7 @@ use super::case::{Answer, Asked, BEFORE, Budgets, Case, EXPECTED, Facts, Failing
 use super::{source, test};
 use crate::commands::{self, ExitCode, fix, log, show, working_house};
 use crate::config::{Ceiling, Config, Project, Variant};
-use crate::event::{Entry, Event, Fact, PluginRef};
+use crate::event::{Commit, Entry, Event, Fact, PluginRef};
 use crate::outside::git::Mirror;
 use crate::outside::wasm::{PluginKind, Plugins};
 use crate::pipeline::{self, Manner};
@@ -158,6 +158,7 @@ async fn tournament(
         terms: Terms {
             withhold: true,
             stage_failures: 3,
+            attach: false,
         },
         update_checkout: false,
     };
@@ -175,9 +176,12 @@ async fn record(
     let (kind, plugin, case, then) = match args.judge.as_deref() {
         None => {
             let entry = entry(&run, args.variant.as_deref())?;
-            let case = strategy_case(config, &run, entry, args)?;
+            let mirror = mirror(config, &run).await?;
+            let suspect = dossier::Suspect::of(&mirror, &run)?;
+            let case = strategy_case(config, &run, entry, suspect.commits, args)?;
             case.write()?;
-            lay_trees(config, &run, &args.to).await?;
+            mirror.lay_out(&suspect.before, &args.to.join(BEFORE))?;
+            mirror.lay_out(&run.change.tree, &args.to.join(HEAD))?;
             (
                 PluginKind::Strategy,
                 entry.strategy.clone(),
@@ -240,7 +244,13 @@ fn entry<'a>(run: &'a Run, variant: Option<&str>) -> anyhow::Result<&'a Entry> {
     }
 }
 
-fn strategy_case(config: &Config, run: &Run, entry: &Entry, args: &Args) -> anyhow::Result<Case> {
+fn strategy_case(
+    config: &Config,
+    run: &Run,
+    entry: &Entry,
+    commits: Vec<Commit>,
+    args: &Args,
+) -> anyhow::Result<Case> {
     let shown = dossier::shown(run)?;
     let project = config.projects.get(&run.project);
     let policy = project.map(|p| p.policy.clone()).unwrap_or_default();
@@ -274,7 +284,7 @@ fn strategy_case(config: &Config, run: &Run, entry: &Entry, args: &Args) -> anyh
             seconds: policy.strategy_timeout_seconds,
         },
         failing: failing.collect(),
-        commits: run.change.commits.clone(),
+        commits,
         sandbox: project.map(|p| p.sandbox.clone()).unwrap_or_default(),
         env: project.map(|p| p.env.clone()).unwrap_or_default(),
         tools: project.map(|p| p.tools.clone()).unwrap_or_default(),
@@ -352,17 +362,13 @@ fn table(config: &Value) -> serde_json::Map<String, Value> {
     config.as_object().cloned().unwrap_or_default()
 }
 
-async fn lay_trees(config: &Config, run: &Run, to: &Path) -> anyhow::Result<()> {
+async fn mirror(config: &Config, run: &Run) -> anyhow::Result<Mirror> {
     let mirror = config
         .host
         .state
         .join("mirrors")
         .join(format!("{}.git", run.project));
-    let mirror = Mirror::open(&mirror, "the log's mirror").await?;
-    let base = mirror.tree_of(&run.change.base)?;
-    mirror.lay_out(&base, &to.join(BEFORE))?;
-    mirror.lay_out(&run.change.tree, &to.join(HEAD))?;
-    Ok(())
+    Ok(Mirror::open(&mirror, "the log's mirror").await?)
 }
 
 /// The field as the judge saw it, from what the run knew at that point.

@@ -82,6 +82,32 @@ impl Mirror {
         walk().map_err(|e| self.missing(&head, e))
     }
 
+    /// What stands between `base` and `head` on the line of first parents, oldest first, the head last; of a longer line
+    /// the newest `limit`.
+    pub fn first_parents(
+        &self,
+        base: &Oid,
+        head: &Oid,
+        limit: usize,
+    ) -> Result<Vec<Oid>, GitError> {
+        let repo = self.repo()?;
+        let (base, head) = (
+            self.find_commit(&repo, base)?.id(),
+            self.find_commit(&repo, head)?.id(),
+        );
+        let walk = || -> Result<Vec<Oid>, git2::Error> {
+            let mut walk = repo.revwalk()?;
+            walk.set_sorting(git2::Sort::TOPOLOGICAL)?;
+            walk.simplify_first_parent()?;
+            walk.push(head)?;
+            walk.hide(base)?;
+            walk.take(limit).map(|id| id.map(oid)).collect()
+        };
+        let mut line = walk().map_err(|e| self.missing(&head, e))?;
+        line.reverse();
+        Ok(line)
+    }
+
     /// Makes a commit; the same arguments give the same id.
     pub fn commit(
         &self,

@@ -6,13 +6,22 @@
 use rusqlite::{Transaction, params};
 
 use super::record::{self, nanoseconds, read_event};
-use super::{ReadError, StoreError};
+use super::{ReadError, StoreError, memory};
 use crate::event::{
     Delivery, Event, Fact, Opening, RunId, RunStatus, Sighting, TestReport, Usage, VariantState,
     Verdict,
 };
 
-const TABLES: [&str; 6] = ["runs", "tips", "own_commits", "tested", "spending", "heats"];
+const TABLES: [&str; 8] = [
+    "runs",
+    "tips",
+    "own_commits",
+    "tested",
+    "spending",
+    "heats",
+    "flips",
+    "failures",
+];
 
 /// What this event means to the derived tables. Taking one in twice changes nothing.
 pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
@@ -27,6 +36,7 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
         Fact::Tested { report, suite, .. } if !report.partial => {
             note_report(tx, event, report, suite)?
         }
+        Fact::Triaged { triage } => memory::take_in(tx, event, triage)?,
         Fact::ModelAnswered { answer, .. } => {
             let spent = match answer {
                 Ok(answer) => Some(answer.usage),

@@ -12,11 +12,12 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use rusqlite_migration::{M, Migrations};
 
-use super::{ReadError, StoreError};
+use super::{ReadError, StoreError, derived};
 
 const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("../../../migrations/0001-events.sql")),
     M::up(include_str!("../../../migrations/0002-journals.sql")),
+    M::up(include_str!("../../../migrations/0003-triage.sql")),
 ];
 
 /// How long one connection waits for another before it gives up.
@@ -98,7 +99,8 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(refused(path))?;
     prepare_for_writing(&connection).map_err(refused(path))?;
     check_pages(path, &connection)?;
-    refuse_newer(path, schema(path, &connection)?)?;
+    let found = schema(path, &connection)?;
+    refuse_newer(path, found)?;
     Migrations::from_slice(MIGRATIONS)
         .to_latest(&mut connection)
         .map_err(|error| match error {
@@ -108,7 +110,17 @@ pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
                 finding: other.to_string(),
             },
         })?;
+    if found < known_schema() {
+        fill(&mut connection).map_err(told(path))?;
+    }
     Ok(connection)
+}
+
+/// A table that is new has to hold what the events before it say.
+fn fill(connection: &mut Connection) -> Result<(), ReadError> {
+    let tx = connection.transaction()?;
+    derived::rebuild(&tx)?;
+    Ok(tx.commit()?)
 }
 
 /// SQLite would create the file readable for all; its -wal and -shm take after it.
@@ -233,6 +245,15 @@ fn copy_to(connection: &Connection, from: &Path, partial: &Path) -> Result<(), S
     File::open(partial)
         .and_then(|file| file.sync_all())
         .map_err(failed("sync", partial))
+}
+
+/// The error with the file it concerns.
+pub fn told(path: &Path) -> impl Fn(ReadError) -> StoreError {
+    let path = path.to_owned();
+    move |error| match error {
+        ReadError::Sqlite(error) => refused(&path)(error),
+        ReadError::Told(error) => *error,
+    }
 }
 
 /// Names the file and what to do with what SQLite said about it.

@@ -37,10 +37,7 @@ impl Readers {
     ) -> Result<T, StoreError> {
         let idle = self.idle().pop();
         let connection = idle.map_or_else(|| file::open_for_reading(&self.path), Ok)?;
-        let answer = ask(&connection).map_err(|error| match error.into() {
-            ReadError::Sqlite(error) => file::refused(&self.path)(error),
-            ReadError::Told(error) => *error,
-        });
+        let answer = ask(&connection).map_err(|error| file::told(&self.path)(error.into()));
         let mut idle = self.idle();
         if idle.len() < KEPT {
             idle.push(connection);

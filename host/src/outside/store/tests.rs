@@ -44,6 +44,14 @@ fn tested(tree: &str, suite: &str, problem: Option<&str>, seconds: f64) -> Fact 
     )
 }
 
+fn triaged(finding: &str, flaky: &[&str], failing: &[(&str, &str)]) -> Fact {
+    let tests: Vec<&str> = failing.iter().map(|(test, _)| *test).collect();
+    let prints: BTreeMap<&str, &str> = failing.iter().copied().collect();
+    fact(json!({"type": "triaged", "triage": {
+        "finding": finding, "failing": tests, "flaky": flaky, "red_before": [], "to_keep": [],
+        "because": "", "prints": prints}}))
+}
+
 fn usage(tokens: u64, cost: f64) -> Value {
     json!({"input_tokens": tokens, "output_tokens": 7, "cost_usd": cost})
 }
@@ -704,7 +712,17 @@ async fn the_derived_tables_can_be_made_anew_from_the_events_alone() {
         {"kind": "unavailable", "code": "x", "message": "",
          "usage": {"input_tokens": 10, "output_tokens": 3, "usd_micros": 5}}}});
     keep(&store, "p", "r1", fact(truncated)).await;
-    let tables = ["runs", "tips", "own_commits", "tested", "spending", "heats"];
+    keep(&store, "p", "r1", triaged("real", &["b"], &[("a", "f1")])).await;
+    let tables = [
+        "runs",
+        "tips",
+        "own_commits",
+        "tested",
+        "spending",
+        "heats",
+        "flips",
+        "failures",
+    ];
     let kept: Vec<String> = tables.iter().map(|table| dump(&d.log, table)).collect();
     assert!(kept.iter().all(|rows| !rows.is_empty()), "{kept:?}");
     for table in tables {
@@ -809,4 +827,98 @@ async fn what_others_pushed_before_a_merge_is_still_to_be_looked_at() {
         let tip = store.last_tip("app").await.unwrap().unwrap();
         assert_eq!(tip.0, expected);
     }
+}
+
+#[tokio::test]
+async fn flips_are_counted_over_the_last_forty_runs_of_a_project() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    for n in 0..50 {
+        let name = format!("r{n:02}");
+        keep(&store, "p", &name, change_seen(&format!("h{n}"))).await;
+        let flaky: &[&str] = match n {
+            0..9 => &["old"],
+            20 => &["a", "b"],
+            49 => &["a"],
+            _ => &[],
+        };
+        keep(&store, "p", &name, triaged("flaky", flaky, &[])).await;
+    }
+    keep(&store, "q", "q1", change_seen("h")).await;
+    keep(&store, "q", "q1", triaged("flaky", &["a"], &[])).await;
+    let told = |flakes: Vec<Flake>| -> Vec<(String, u32, u32)> {
+        let line = |f: Flake| (f.test, f.seen.flips, f.seen.runs);
+        flakes.into_iter().map(line).collect()
+    };
+    let all = store.flakes("p", None).await.unwrap();
+    assert_eq!(told(all), [("a".into(), 2, 40), ("b".into(), 1, 40)]);
+    let before = store.flakes("p", Some(&run("r49"))).await.unwrap();
+    assert_eq!(told(before), [("a".into(), 1, 40), ("b".into(), 1, 40)]);
+    let other = store.flakes("q", None).await.unwrap();
+    assert_eq!(told(other), [("a".into(), 1, 1)]);
+}
+
+#[tokio::test]
+async fn a_failure_is_in_hand_while_its_run_is_open_or_waits_for_people() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    for (name, status) in [
+        ("open", None),
+        ("human", Some("human")),
+        ("none", Some("no-fix")),
+        ("fixed", Some("fixed")),
+        ("flaky", Some("flaky")),
+    ] {
+        let finding = if name == "flaky" { "flaky" } else { "real" };
+        keep(&store, "p", name, change_seen(&format!("head of {name}"))).await;
+        keep(&store, "p", name, triaged(finding, &[], &[("a", name)])).await;
+        if let Some(status) = status {
+            keep(&store, "p", name, closed(status)).await;
+        }
+    }
+    let runs = |found: Vec<InHand>| -> Vec<String> { found.into_iter().map(|f| f.run.0).collect() };
+    let others = store.in_hand("p", &run("mine")).await.unwrap();
+    assert_eq!(
+        others[0].prints,
+        BTreeMap::from([("a".to_owned(), "none".to_owned())])
+    );
+    assert_eq!(others[0].head, Oid("head of none".to_owned()));
+    assert_eq!(runs(others), ["none", "human", "open"]);
+    let but = store.in_hand("p", &run("open")).await.unwrap();
+    assert_eq!(runs(but), ["none", "human"]);
+    assert!(store.in_hand("q", &run("mine")).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_log_of_an_earlier_version_gets_its_new_tables_filled_from_its_events() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    keep(&store, "p", "r1", change_seen("h")).await;
+    keep(&store, "p", "r1", triaged("real", &["b"], &[("a", "f1")])).await;
+    let (flips, failures) = (dump(&d.log, "flips"), dump(&d.log, "failures"));
+    assert!(!flips.is_empty() && !failures.is_empty());
+    drop(store);
+    tamper(&d.log, "DROP TABLE flips");
+    tamper(&d.log, "DROP TABLE failures");
+    tamper(&d.log, "PRAGMA user_version = 2");
+    let store = Store::open(&d.log).unwrap();
+    assert_eq!(dump(&d.log, "flips"), flips);
+    assert_eq!(dump(&d.log, "failures"), failures);
+    drop(store);
+}
+
+#[tokio::test]
+async fn a_report_on_a_part_of_the_suite_does_not_stand_in_for_all_of_it() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    let mut fact = tested("t", "s", None, 1.0);
+    if let Fact::Tested { report, .. } = &mut fact {
+        report.partial = true;
+    }
+    keep(&store, "p", "r1", fact).await;
+    let found = store
+        .report_for_tree("p", &Oid("t".into()), "s")
+        .await
+        .unwrap();
+    assert_eq!(found, None);
 }

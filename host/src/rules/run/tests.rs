@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::super::compare;
+use super::super::triage;
 use super::super::triage::tests::report;
 use super::*;
 use crate::event::{
@@ -10,6 +11,10 @@ use crate::event::{
 
 fn oid(name: &str) -> Oid {
     Oid(name.into())
+}
+
+fn alone(id: &str) -> Option<BTreeSet<String>> {
+    Some(BTreeSet::from([id.to_owned()]))
 }
 
 /// A run that is told fact by fact, and asked what is next.
@@ -36,7 +41,10 @@ impl Tale {
         let run = Run::open(&event(Fact::ChangeSeen { change })).expect("a change opens a run");
         Tale {
             run,
-            policy: Policy::default(),
+            policy: Policy {
+                reruns: 1,
+                ..Policy::default()
+            },
         }
     }
 
@@ -64,6 +72,7 @@ impl Tale {
             role,
             report: report(text),
             suite: String::new(),
+            flips: BTreeMap::new(),
         })
     }
 
@@ -72,13 +81,15 @@ impl Tale {
         let kept: String = (0..60).map(|n| format!(" k{n:02}+")).collect();
         self.tested(Role::Head, &format!("a-{kept}"))
             .tested(Role::HeadAgain, &format!("a-{kept}"));
-        self.tested(Role::Base, &format!("a+{kept}"));
-        let triage = triage::triage(
-            &self.run.reports[&Role::Head],
-            &[],
-            self.run.reports.get(&Role::Base),
-        );
+        self.tested(Role::Base, &format!("a+{kept}"))
+            .tested(Role::BaseAgain, &format!("a+{kept}"));
+        let triage = self.found();
         self.then(Fact::Triaged { triage })
+    }
+
+    fn found(&self) -> Triage {
+        let demand = Demand::from(&self.policy);
+        triage::triage(&self.run.evidence(), demand).expect("the head was tested")
     }
 
     fn opened(&mut self, variants: &[&str]) -> &mut Tale {
@@ -207,10 +218,10 @@ fn won() -> Tale {
 #[test]
 fn a_green_head_is_closed_without_a_second_look() {
     let mut tale = Tale::begins();
-    assert_eq!(tale.next(), Next::Test(Role::Head));
+    assert_eq!(tale.next(), Next::Test(Role::Head, None));
     tale.tested(Role::Head, "a+ b+");
     assert_eq!(tale.next(), Next::Triage);
-    let triage = triage::triage(&tale.run.reports[&Role::Head], &[], None);
+    let triage = tale.found();
     tale.then(Fact::Triaged { triage });
     assert_eq!(tale.next(), Next::Close(RunStatus::Green));
 }
@@ -219,10 +230,12 @@ fn a_green_head_is_closed_without_a_second_look() {
 fn a_red_head_is_tested_again_and_held_against_its_base() {
     let mut tale = Tale::begins();
     tale.tested(Role::Head, "a- b+");
-    assert_eq!(tale.next(), Next::Test(Role::HeadAgain));
+    assert_eq!(tale.next(), Next::Test(Role::HeadAgain, alone("a")));
     tale.tested(Role::HeadAgain, "a- b+");
-    assert_eq!(tale.next(), Next::Test(Role::Base));
+    assert_eq!(tale.next(), Next::Test(Role::Base, None));
     tale.tested(Role::Base, "a+ b+");
+    assert_eq!(tale.next(), Next::Test(Role::BaseAgain, alone("a")));
+    tale.tested(Role::BaseAgain, "a+ b+");
     assert_eq!(tale.next(), Next::Triage);
 }
 
@@ -446,6 +459,7 @@ fn facts_that_may_not_follow_are_refused() {
         role: Role::Head,
         report: report("a+"),
         suite: String::new(),
+        flips: BTreeMap::new(),
     });
     tale.opened(&["A"]).proposed("A", "t");
     tale.refuses(Fact::Proposed {
@@ -474,11 +488,14 @@ fn a_stage_that_keeps_failing_is_given_up_but_one_success_starts_the_count_anew(
         ..Terms::default()
     };
     tale.then(failed());
-    assert_eq!(tale.run.next(&tale.policy, terms), Next::Test(Role::Head));
+    assert_eq!(
+        tale.run.next(&tale.policy, terms),
+        Next::Test(Role::Head, None)
+    );
     tale.tested(Role::Head, "a- b+").then(failed());
     assert_eq!(
         tale.run.next(&tale.policy, terms),
-        Next::Test(Role::HeadAgain)
+        Next::Test(Role::HeadAgain, alone("a"))
     );
     tale.then(failed());
     assert_eq!(
@@ -496,11 +513,13 @@ fn replay_of_a_runs_facts_gives_the_run() {
             role: Role::Head,
             report: report("a- b+"),
             suite: String::new(),
+            flips: BTreeMap::new(),
         },
         Fact::Tested {
             role: Role::HeadAgain,
             report: report("a- b+"),
             suite: String::new(),
+            flips: BTreeMap::new(),
         },
     ];
     let events: Vec<Event> = facts.into_iter().map(event).collect();
@@ -509,7 +528,7 @@ fn replay_of_a_runs_facts_gives_the_run() {
         .expect("a change comes first");
     assert_eq!(
         (run.length, run.next(&Policy::default(), Terms::default())),
-        (3, Next::Test(Role::Base))
+        (3, Next::Test(Role::HeadAgain, alone("a")))
     );
     assert!(
         Run::replay(&events[1..])

@@ -6,14 +6,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::event::{Oid, Role, TestFailure};
-use crate::outside::git::Mirror;
+use crate::event::{Bisection, Commit, Oid, TestFailure};
+use crate::outside::git::{GitError, Mirror};
 use crate::outside::reading::ReadTree;
 use crate::outside::wasm::{FailureFacts, ReadChange};
 use crate::rules::paths::PathClasses;
 use crate::rules::run::Run;
 
 use crate::stages::{Cx, StageError, failed};
+
+/// Of a merge that is suspected.
+const COMMITS_TOLD: usize = 50;
 
 /// What may be told of the failing tests.
 pub struct Shown {
@@ -29,8 +32,7 @@ pub fn shown(run: &Run) -> Result<Shown, StageError> {
         .as_ref()
         .ok_or_else(|| StageError::new("no triage"))?;
     let head = run
-        .reports
-        .get(&Role::Head)
+        .head()
         .ok_or_else(|| StageError::new("the head was not tested"))?;
     let held_out = run
         .opening
@@ -52,10 +54,7 @@ pub fn shown(run: &Run) -> Result<Shown, StageError> {
 /// Everything the `context` resource answers from.
 pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
     let shown = shown(run)?;
-    let base_tree = cx
-        .mirror
-        .tree_of(&run.change.base)
-        .map_err(|e| failed("reading the base", &e))?;
+    let suspect = Suspect::of(&cx.mirror, run)?;
     Ok(FailureFacts {
         project: run.project.clone(),
         base: run.change.base.0.clone(),
@@ -63,16 +62,62 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
         failing: shown.failing,
         failures: shown.failures,
         suite_output: shown.suite_output,
-        commits: run.change.commits.clone(),
-        changed_paths: run.change.paths.clone(),
+        commits: suspect.commits,
+        changed_paths: suspect.paths,
         attributes: BTreeMap::from([("test-command".to_owned(), cx.project.test.clone())]),
         change: Arc::new(Pushed {
             mirror: cx.mirror.clone(),
-            base: base_tree,
+            base: suspect.before,
             head: run.change.tree.clone(),
             classes: cx.classes.clone(),
         }),
     })
+}
+
+/// What is suspected: the whole change, or the one of its commits that broke it.
+pub struct Suspect {
+    pub commits: Vec<Commit>,
+    pub paths: Vec<String>,
+    /// The head without what is suspected, as a tree. Without the whole change that is the base.
+    pub before: Oid,
+    /// What that tree is called: the base commit, where it is its tree.
+    pub revision: Oid,
+}
+
+impl Suspect {
+    pub fn of(mirror: &Mirror, run: &Run) -> Result<Suspect, StageError> {
+        let read = |e| failed("reading the change", &e);
+        let culprit = run.bisection.as_ref().and_then(Bisection::culprit);
+        if let Some(culprit) = culprit
+            && let Some(alone) = Suspect::alone(mirror, run, culprit).map_err(read)?
+        {
+            return Ok(alone);
+        }
+        Ok(Suspect {
+            commits: run.change.commits.clone(),
+            paths: run.change.paths.clone(),
+            before: mirror.tree_of(&run.change.base).map_err(read)?,
+            revision: run.change.base.clone(),
+        })
+    }
+
+    /// None where it cannot be taken back by itself: what came later stands on it.
+    fn alone(mirror: &Mirror, run: &Run, culprit: &Oid) -> Result<Option<Suspect>, GitError> {
+        let Some(parent) = mirror.parent(culprit)? else {
+            return Ok(None);
+        };
+        let (with, without) = (mirror.tree_of(culprit)?, mirror.tree_of(&parent)?);
+        let head = &run.change.tree;
+        let Ok(before) = mirror.rebase_tree(&with, head, &without)? else {
+            return Ok(None);
+        };
+        Ok(Some(Suspect {
+            commits: mirror.commits(&parent, culprit, COMMITS_TOLD)?,
+            paths: mirror.changed_paths(&before, head)?,
+            revision: before.clone(),
+            before,
+        }))
+    }
 }
 
 /// The tree of a commit, for reading.

@@ -38,7 +38,7 @@ async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<(), StageError> 
     let task = StrategyTask {
         failure: dossier::facts(cx, run)?,
         tree: dossier::tree(cx, &run.change.head)?,
-        before: dossier::tree(cx, &run.change.base)?,
+        before: dossier::tree(cx, &dossier::Suspect::of(&cx.mirror, run)?.revision)?,
         config: entry.config.clone(),
         services: desk.clone(),
         history: Arc::new(

@@ -167,6 +167,8 @@ impl Ground {
             flaky: BTreeSet::new(),
             red_before: BTreeSet::new(),
             because: String::new(),
+            prints: Default::default(),
+            known: None,
         })
     }
 }
