@@ -44,8 +44,7 @@ fn main() {
     let text = table(&rows);
     println!("{text}");
     if let Some(path) = std::env::var_os("CHANGEBUS_BENCH_TABLE") {
-        std::fs::write(&path, text)
-            .unwrap_or_else(|e| panic!("{}: {e}", Path::new(&path).display()));
+        changebus_tests::tables::keep(Path::new(&path), &text);
     }
 }
 

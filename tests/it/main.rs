@@ -8,6 +8,7 @@ mod cheats;
 mod claude;
 mod commands;
 mod configuration;
+mod flakes;
 mod formats;
 mod fuzz;
 mod golden;

@@ -3,6 +3,7 @@
 pub mod beasts;
 pub mod cases;
 pub mod desk;
+pub mod flaky;
 pub mod guests;
 pub mod python;
 pub mod shop;

@@ -25,6 +25,7 @@ cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
 cargo xtask bench setup    measure how soon a trial's first test runs and write docs/benchmarks.md
+cargo xtask bench triage   push 200 times to suites that flake at 5, 20 and 50 % and write docs/benchmarks.md
 cargo xtask bench swap     replace a plugin 500 times while tournaments run; takes about six minutes
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
 
@@ -45,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
         Some("bench") if args[1..] == ["setup"] => bench_setup(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
+        Some("bench") if args[1..] == ["triage"] => bench_triage(&root),
         Some("bench-watch") => bench_watch(&root),
         _ => bail!("{USAGE}"),
     }
@@ -139,6 +141,23 @@ fn bench_setup(root: &Path) -> anyhow::Result<()> {
             .args(FEATURES)
             .args(["--test", "it", "warm::measure::"])
             .args(["--", "--ignored", "--nocapture"])
+            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
+    )
+}
+
+/// The story of `tests/it/flakes`, for as many pushes as it takes to believe it.
+fn bench_triage(root: &Path) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    guests::build(root)?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
+    run(
+        "pushing to flaky suites",
+        cargo(root)
+            .arg("test")
+            .args(FEATURES)
+            .args(["--test", "it", "flakes::"])
+            .args(["--", "--nocapture"])
+            .env("CHANGEBUS_PUSHES", "200")
             .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
     )
 }

@@ -323,6 +323,19 @@ impl Store {
             .await
     }
 
+    /// The first report on this tree, as [`Store::report_for_tree`]. The last one of a flaky suite is a chosen one: it is
+    /// run again until it passes.
+    pub async fn first_report_for_tree(
+        &self,
+        project: &str,
+        tree: &Oid,
+        suite: &str,
+    ) -> Result<Option<TestReport>, StoreError> {
+        let (project, tree, suite) = (project.to_owned(), tree.clone(), suite.to_owned());
+        self.read(move |c| readers::first_report_for_tree(c, &project, &tree, &suite))
+            .await
+    }
+
     /// What models cost on this host from then on, failed calls included.
     pub async fn spent_since(&self, at: Timestamp) -> Result<Usage, StoreError> {
         self.read(move |c| readers::spent_since(c, at)).await

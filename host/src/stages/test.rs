@@ -51,7 +51,7 @@ async fn known(cx: &Cx, tree: &Oid) -> Result<Option<TestReport>, StageError> {
     let found = cx
         .house
         .store
-        .report_for_tree(&cx.name, tree, &suite::digest(&cx.project))
+        .first_report_for_tree(&cx.name, tree, &suite::digest(&cx.project))
         .await;
     found.map_err(|e| failed("looking for an earlier report", &e))
 }

@@ -219,11 +219,25 @@ pub fn report_for_tree(
     tree: &Oid,
     suite: &str,
 ) -> Answer<Option<TestReport>> {
+    report(c, "max(seq)", [project, &tree.0, suite])
+}
+
+pub fn first_report_for_tree(
+    c: &Connection,
+    project: &str,
+    tree: &Oid,
+    suite: &str,
+) -> Answer<Option<TestReport>> {
+    report(c, "min(seq)", [project, &tree.0, suite])
+}
+
+/// Of the reports of a project on a tree with a suite.
+fn report(c: &Connection, which: &'static str, of: [&str; 3]) -> Answer<Option<TestReport>> {
     let query = format!(
         "SELECT {COLUMNS} FROM events WHERE seq =
-         (SELECT max(seq) FROM tested WHERE project = ?1 AND tree = ?2 AND suite = ?3)"
+         (SELECT {which} FROM tested WHERE project = ?1 AND tree = ?2 AND suite = ?3)"
     );
-    let event = events(c, &query, [project, &tree.0, suite])?.pop();
+    let event = events(c, &query, of)?.pop();
     Ok(event.and_then(|event| match event.fact {
         Fact::Tested { report, .. } => Some(report),
         _ => None,

@@ -922,3 +922,17 @@ async fn a_report_on_a_part_of_the_suite_does_not_stand_in_for_all_of_it() {
         .unwrap();
     assert_eq!(found, None);
 }
+
+#[tokio::test]
+async fn the_first_report_on_a_tree_is_the_one_nobody_chose() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    for seconds in [1.0, 2.0, 3.0] {
+        keep(&store, "p", "r1", tested("t", "s", None, seconds)).await;
+    }
+    let tree = Oid("t".into());
+    let first = store.first_report_for_tree("p", &tree, "s").await.unwrap();
+    let last = store.report_for_tree("p", &tree, "s").await.unwrap();
+    let seconds = |report: Option<TestReport>| report.map(|r| r.seconds);
+    assert_eq!((seconds(first), seconds(last)), (Some(1.0), Some(3.0)));
+}
