@@ -349,6 +349,50 @@ async fn commits_that_cannot_be_tested_are_passed_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_killed_among_reruns_and_in_the_search_goes_on_where_it_stood() {
+    let world = world(nobody(), "reruns = 3").await;
+    shop::open(&world);
+    let mut daemon = world.daemon();
+    adopted(&world).await;
+    daemon.stop();
+    let line = commits(&world, 6, |n| match n {
+        1 => vec![(shop::SOURCE, shop::BAD.to_owned())],
+        _ => vec![],
+    });
+    world.git(&["push", "--quiet", "origin", "HEAD:main"]);
+    // The second red run of the head, and the first commit that was searched.
+    for point in [
+        "after-failed=1*off->return",
+        "after-failed=1*off->return",
+        "after-bisected=return",
+    ] {
+        let mut daemon = world.daemon_with(&[("FAILPOINTS", point)]);
+        assert!(!daemon.wait().success(), "{point}: it was not killed");
+    }
+    let mut daemon = world.daemon();
+    let events = run_of(&world, &line[5]).await;
+    daemon.stop();
+    assert_eq!(
+        (
+            tested(&events, Role::Head),
+            tested(&events, Role::HeadAgain)
+        ),
+        (1, 3)
+    );
+    assert_eq!(
+        tested(&events, Role::Base) + tested(&events, Role::BaseAgain),
+        4
+    );
+    let found = bisection(&events);
+    assert_eq!(found.culprit().map(|c| &c.0), Some(&line[1]));
+    assert_eq!(
+        tested(&events, Role::Between) as u32,
+        found.tested,
+        "none was tested twice"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_came_right_by_itself_costs_no_model() {
     let world = world(nobody(), "").await;
     // The head's run of the tests waits until somebody has mended the branch.

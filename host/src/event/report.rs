@@ -202,9 +202,10 @@ pub struct Flips {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Triage {
     pub finding: Finding,
-    /// Tests that fail because of the change: bad every time at head, and not bad at base.
+    /// Tests that fail because of the change: bad every time at head, and not bad at base. Where that could not be told,
+    /// those it could not be told of.
     pub failing: BTreeSet<String>,
-    /// Bad once and not bad another time on the same tree.
+    /// Bad once and not bad another time on the same tree, head or base.
     pub flaky: BTreeSet<String>,
     /// Bad at base already.
     pub red_before: BTreeSet<String>,

@@ -133,8 +133,15 @@ pub enum Ask {
 
 impl<'a> Evidence<'a> {
     /// Runs at the head that count: those that ended in trouble do not where others did not.
-    fn heads(&self) -> impl Iterator<Item = &'a TestReport> {
+    pub fn heads(&self) -> impl Iterator<Item = &'a TestReport> + use<'a> {
         sound(self.head)
+    }
+
+    /// The run of the whole suite that tells most about what failed.
+    pub fn head(&self) -> Option<&'a TestReport> {
+        self.heads()
+            .find(|report| !report.partial)
+            .or(self.head.first())
     }
 
     fn bases(&self) -> impl Iterator<Item = &'a TestReport> {
@@ -162,7 +169,7 @@ impl<'a> Evidence<'a> {
     /// end, an id that is gone was removed by the push, which is its author's right.
     fn lost(&self) -> BTreeSet<&'a str> {
         let whole = || self.heads().filter(|sample| !sample.partial);
-        if !whole().all(|sample| incomplete(sample)) {
+        if !whole().all(incomplete) {
             return BTreeSet::new();
         }
         let seen = self.bases().flat_map(|sample| outcomes(sample));
@@ -273,7 +280,7 @@ impl<'a> Evidence<'a> {
 
     /// The head fails without naming a test.
     fn says_nothing(&self) -> bool {
-        self.heads().all(|sample| incomplete(sample))
+        self.heads().all(incomplete)
     }
 
     fn open(&self, demand: Demand) -> BTreeMap<&'a str, (usize, usize)> {

@@ -359,9 +359,9 @@ impl Run {
         self.flips.extend(flips);
     }
 
-    /// The first run of the whole suite at the head.
+    /// The run of the whole suite at the head that tells what failed.
     pub fn head(&self) -> Option<&TestReport> {
-        self.heads.first()
+        self.evidence().head()
     }
 
     pub fn evidence(&self) -> Evidence<'_> {

@@ -35,21 +35,24 @@ pub fn triage(evidence: &Evidence<'_>, demand: Demand) -> Option<Triage> {
     };
     let finding = weighed.finding();
     let because = weighed.sentence(finding);
+    let failing = match finding {
+        // Nothing of what a machine in trouble said counts against the change.
+        Finding::Infrastructure => BTreeSet::new(),
+        // Whoever has to say it wants to know of what.
+        Finding::CannotTell => weighed.open.union(&weighed.wavering).cloned().collect(),
+        _ => weighed.failing.clone(),
+    };
     let mut triage = Triage {
         finding,
-        to_keep: kept(evidence.head, &weighed.flaky),
-        failing: weighed.failing,
+        to_keep: kept(evidence, &weighed.flaky),
+        failing,
         flaky: weighed.flaky,
         red_before: weighed.red_before,
         because,
         prints: BTreeMap::new(),
         known: None,
     };
-    if finding == Finding::Infrastructure || finding == Finding::CannotTell {
-        // Nothing of what a machine in trouble said counts against the change.
-        triage.failing.clear();
-    }
-    triage.prints = known::prints(&triage, head);
+    triage.prints = known::prints(&triage, evidence.head().unwrap_or(head));
     Some(triage)
 }
 
@@ -69,8 +72,9 @@ fn mute<'a>(evidence: &Evidence<'a>) -> Option<&'a str> {
     last.problem.as_deref().filter(|_| all)
 }
 
-fn kept(head: &[TestReport], flaky: &BTreeSet<String>) -> BTreeSet<String> {
-    let whole: Vec<_> = head.iter().filter(|s| !s.partial).map(outcomes).collect();
+fn kept(evidence: &Evidence<'_>, flaky: &BTreeSet<String>) -> BTreeSet<String> {
+    let whole = evidence.heads().filter(|report| !report.partial);
+    let whole: Vec<_> = whole.map(outcomes).collect();
     let always = |id: &str| {
         whole
             .iter()

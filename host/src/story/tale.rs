@@ -182,7 +182,20 @@ impl<'a> Tale<'a> {
     fn take_report(&mut self, at: Timestamp, role: Role, report: &'a TestReport) {
         match role {
             Role::Head => self.head = Some(At { at, what: report }),
-            Role::HeadAgain | Role::Base | Role::BaseAgain => self.reruns += 1,
+            Role::HeadAgain => {
+                self.reruns += 1;
+                // The first run may have come to nothing: a disk, a setup, time.
+                let told_nothing = |head: At<&TestReport>| {
+                    head.what.problem.is_some() && head.what.tests.is_empty()
+                };
+                if !report.partial
+                    && report.problem.is_none()
+                    && self.head.is_some_and(told_nothing)
+                {
+                    self.head = Some(At { at, what: report });
+                }
+            }
+            Role::Base | Role::BaseAgain => self.reruns += 1,
             Role::Between | Role::Tip | Role::MergeResult => {}
         }
     }

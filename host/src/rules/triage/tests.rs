@@ -257,6 +257,7 @@ fn a_slow_suite_is_not_run_for_hours_and_what_stays_open_goes_to_a_person() {
         "{}",
         found.because
     );
+    assert_eq!(found.failing.into_iter().collect::<Vec<_>>(), ids("a"));
     let told = "four reruns of a quarter of an hour, and the first at the head and at the base";
     assert_eq!((heads, bases), (5, 1), "{told}");
 }
@@ -302,6 +303,7 @@ fn trouble_that_passes_leaves_the_tests_to_speak() {
     let (found, ..) = ask_of(ONE_RERUN, &BTreeMap::new(), head, |_| report("a+ b+"));
     assert_eq!(found.finding, Finding::Real);
     assert_eq!(found.failing.into_iter().collect::<Vec<_>>(), ids("a"));
+    assert_eq!(found.to_keep.into_iter().collect::<Vec<_>>(), ids("b"));
     let green = |n: usize| if n == 0 { timed_out() } else { report("a+ b+") };
     let (found, ..) = ask_of(ONE_RERUN, &BTreeMap::new(), green, |_| report("a+ b+"));
     assert_eq!(found.finding, Finding::Flaky);
