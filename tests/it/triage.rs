@@ -299,6 +299,9 @@ async fn of_several_commits_the_one_that_broke_it_is_found_told_and_taken_back()
         "N = 8",
         "what others changed stays"
     );
+    let message = world.git_in(&world.origin(), &["log", "-1", "--format=%B", "main"]);
+    let since = format!("Since {} (Ada", &line[5][..10]);
+    assert!(message.contains(&since), "{message}");
     let probes = events
         .iter()
         .filter(|e| matches!(e.fact, Fact::Probed { .. }));

@@ -18,6 +18,8 @@ const BEFORE_THE_BASE: usize = 3;
 /// What is asked on top of a test that flipped in earlier runs, or does otherwise alone than among the others: 4^3 = 64
 /// times the certainty.
 const KNOWN_TO_FLIP: usize = 3;
+/// Runs that say nothing of what they were asked for come to an end too: in all, so many times what is asked of one side.
+const MOST_TIMES: usize = 4;
 /// Runs that end in trouble on one commit before it counts as such.
 const IN_TROUBLE: usize = 3;
 
@@ -34,6 +36,8 @@ fn saw(report: &TestReport, id: &str) -> Saw {
         Some(Outcome::Skipped) => Saw::Skipped,
         Some(Outcome::Failed | Outcome::Errored) => Saw::Bad,
         None if report.partial => Saw::Nothing,
+        // Whatever it was, it is well now.
+        None if report.is_green() => Saw::Passed,
         None if incomplete(report) => Saw::Bad,
         None if id == WHOLE_SUITE => Saw::Nothing,
         None => Saw::Gone,
@@ -157,9 +161,9 @@ impl<'a> Evidence<'a> {
         let mut suspects: BTreeSet<&str> = seen.filter_map(bad).collect();
         suspects.extend(self.lost());
         let names_tests = |sample: &TestReport| sample.source != ReportSource::ExitCode;
-        if self.bases().any(names_tests) {
-            // The head broke off before it came to its tests. It is they that have to pass again: no candidate's
-            // report could ever name the stand-in.
+        if self.heads().chain(self.bases()).any(names_tests) {
+            // A head broke off before it came to its tests. It is they that have to pass again: no candidate's report
+            // could ever name the stand-in.
             suspects.remove(WHOLE_SUITE);
         }
         suspects
@@ -235,7 +239,8 @@ impl<'a> Evidence<'a> {
         if self.head.iter().filter(whole).any(|s| s.is_green()) {
             return Ask::Enough;
         }
-        let impatient = self.out_of_patience(demand);
+        let most = MOST_TIMES * (demand.runs + KNOWN_TO_FLIP);
+        let impatient = self.out_of_patience(demand) || self.head.len() + self.base.len() >= most;
         match trouble::of_all(self.head) {
             Some(_) if self.head.len() < IN_TROUBLE && !impatient => return Ask::Head(None),
             Some(Trouble::NotStarted | Trouble::NoRoom) => return Ask::Enough,

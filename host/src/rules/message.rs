@@ -4,7 +4,7 @@
 //! Change here: when somebody who reads `git log` should be told more.
 
 use super::run::Run;
-use crate::event::Candidate;
+use crate::event::{Bisection, Candidate};
 
 const SUBJECT: usize = 72;
 const BODY_LINE: usize = 76;
@@ -59,7 +59,9 @@ fn subject(failing: &[&str]) -> String {
 }
 
 fn failure(run: &Run, failing: &[&str]) -> String {
-    let pushed = run.change.commits.first();
+    let culprit = run.bisection.as_ref().and_then(Bisection::culprit);
+    let since = culprit.unwrap_or(&run.change.head);
+    let pushed = run.change.commits.iter().find(|c| c.id == *since);
     let by = pushed.map_or(String::new(), |c| {
         let subject = one_line(c.message.lines().next().unwrap_or_default());
         format!(" ({}: \"{subject}\")", one_line(&c.author))
@@ -73,7 +75,7 @@ fn failure(run: &Run, failing: &[&str]) -> String {
     };
     format!(
         "Since {}{by} these tests failed: {}{more}.",
-        run.change.head.short(),
+        since.short(),
         shown.join(", ")
     )
 }
