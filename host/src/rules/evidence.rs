@@ -2,7 +2,7 @@
 //!
 //! Touches: nothing.
 //! Change here: when a failure should take more, less or other evidence before it is called one. Why it is weighed so
-//! stands in `docs/decisions/0008-when-a-failure-is-real.md`.
+//! stands in `docs/decisions/0010-when-a-failure-is-real.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
