@@ -340,8 +340,7 @@ async fn a_forgery_in_disguise_still_shows_where_it_reaches() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fix_that_holds_only_once_is_no_fix() {
     let mut world = broken_shop("NO_FIX: let the other one try").await;
-    // In a cell nothing remembers an earlier run.
-    world.project("sandbox.off = true");
+    world.without_a_sandbox();
     let counter = world.path().join("counter").display().to_string();
     let moody = format!(
         "import pathlib\n\n_counter = pathlib.Path({counter:?})\n_runs = int(_counter.read_text() if _counter.exists() else 0)\n_counter.write_text(str(_runs + 1))\n\n\n{}",

@@ -106,9 +106,8 @@ fn canaries(dir: &Path) -> BTreeSet<String> {
     names.filter(|name| name.starts_with("canary")).collect()
 }
 
-async fn hostile(settings: &str) -> World {
+async fn hostile() -> World {
     let mut world = orders::watched("").await;
-    world.project(settings);
     let canary = world.path().join("canary").display().to_string();
     world.before_the_tests(&format!("{}; {SUPPLANT}", planting(&canary)));
     let files = pushed(&canary);
@@ -129,7 +128,7 @@ async fn hostile(settings: &str) -> World {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_a_hostile_repository_says_is_run_and_the_push_is_mended_all_the_same() {
-    let world = hostile("").await;
+    let world = hostile().await;
     let (story, code) = world.fix(&[]);
     assert_eq!(code, 0, "{story:#}");
     assert_eq!(canaries(world.path()), BTreeSet::new());
@@ -137,7 +136,8 @@ async fn nothing_a_hostile_repository_says_is_run_and_the_push_is_mended_all_the
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_tests_plant_is_run_by_the_host_even_without_a_sandbox() {
-    let world = hostile("sandbox.off = true").await;
+    let mut world = hostile().await;
+    world.without_a_sandbox();
     let (story, code) = world.fix(&[]);
     assert_eq!(code, 4, "{story:#}");
     assert_eq!(canaries(world.path()), BTreeSet::new());

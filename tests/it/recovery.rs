@@ -451,7 +451,7 @@ async fn killed_during_trials_again_and_again_it_leaves_nothing_and_goes_on() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_test_without_a_sandbox_that_outlives_the_killed_daemon_is_ended_by_the_next() {
     let mut world = orders::watched("").await;
-    world.project("sandbox.off = true");
+    world.without_a_sandbox();
     world.test("sleep 100000");
     let mut daemon = world.daemon();
     adopted(&world).await;

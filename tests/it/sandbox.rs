@@ -445,7 +445,7 @@ fn assert_refuses(change: impl Fn(&mut Command) -> &mut Command, why: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn tests_without_a_sandbox_are_told_in_every_report_and_nothing_is_merged_on_them() {
     let mut world = orders::watched("").await;
-    world.project("sandbox.off = true");
+    world.without_a_sandbox();
     orders::break_it(&world);
     let before = world.tip();
     let (story, code) = world.fix(&[]);

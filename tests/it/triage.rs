@@ -109,7 +109,8 @@ fn moody_test(world: &World) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tests_flips_are_kept_and_shown_where_it_fails_again() {
-    let world = world(nobody(), "").await;
+    let mut world = world(nobody(), "").await;
+    world.without_a_sandbox();
     shop::open(&world);
     let mut daemon = world.daemon();
     adopted(&world).await;
@@ -397,8 +398,9 @@ async fn a_daemon_killed_among_reruns_and_in_the_search_goes_on_where_it_stood()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_branch_that_came_right_by_itself_costs_no_model() {
-    let world = world(nobody(), "").await;
+    let mut world = world(nobody(), "").await;
     // The head's run of the tests waits until somebody has mended the branch.
+    world.without_a_sandbox();
     let (red, go) = (world.path().join("red"), world.path().join("go"));
     let wait = format!(
         "import pathlib\nimport time\n\npathlib.Path({red:?}).touch()\nwhile not pathlib.Path({go:?}).exists():\n    \
@@ -436,6 +438,7 @@ async fn a_branch_that_came_right_by_itself_costs_no_model() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_setup_that_fails_everywhere_is_the_machines_trouble_and_a_person_is_told_what_to_do() {
     let mut world = world(nobody(), "trouble_wait_seconds = 0").await;
+    world.without_a_sandbox();
     let broken = world.path().join("registry-is-away");
     world.project(&format!("setup = \"test ! -e {}\"", broken.display()));
     shop::open(&world);

@@ -352,8 +352,7 @@ fn moody_test(world: &World) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_flaky_or_in_hand_already_is_named_and_left_alone() {
     let mut world = watched(honest()).await;
-    // In a cell nothing remembers an earlier run.
-    world.project("sandbox.off = true");
+    world.without_a_sandbox();
     let first = shop::open(&world);
     let _daemon = world.daemon();
     world

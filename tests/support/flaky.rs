@@ -23,6 +23,7 @@ exit $code
 /// Pushes the suite. The moody test fails in `rate` of a hundred runs, which ones is settled by `seed`.
 pub fn open(world: &mut World, seed: u64, rate: u32) {
     let counter = world.path().join("counter").display().to_string();
+    world.without_a_sandbox();
     world.test(&format!(
         "COUNTER='{counter}' SEED={seed} RATE={rate} sh suite.sh"
     ));

@@ -31,6 +31,7 @@ pub struct World {
     /// Half a push taken back may leave code that never ends, so a test run gets a minute.
     test_timeout_seconds: u64,
     test: String,
+    sandbox: String,
     extra: String,
     tables: String,
     claude: String,
@@ -91,6 +92,10 @@ impl World {
             interval_seconds: 1,
             test_timeout_seconds: 60,
             test,
+            sandbox: format!(
+                "read = {}",
+                toml::Value::try_from(shown()).expect("paths can be written as TOML")
+            ),
             extra: String::new(),
             tables: String::new(),
             claude: String::new(),
@@ -161,6 +166,12 @@ impl World {
     /// Another test command than pytest.
     pub fn test(&mut self, command: &str) -> &mut World {
         self.test = command.to_owned();
+        self
+    }
+
+    /// For stories in which a run has to know of an earlier one, or of the story: in a cell nothing does.
+    pub fn without_a_sandbox(&mut self) -> &mut World {
+        self.sandbox = "off = true".to_owned();
         self
     }
 
@@ -237,7 +248,7 @@ impl World {
         let text = format!(
             "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
-             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\nsandbox.read = {}\n{}\n\n[projects.app.policy]\n{}\n\n{}\n\n{}",
+             [projects.app]\nrepo = {}\ntest_timeout_seconds = {}\ntest = {}\nenv = {}\nsandbox.{}\n{}\n\n[projects.app.policy]\n{}\n\n{}\n\n{}",
             toml(&self.state()),
             toml::Value::try_from(&self.plugins).expect("paths can be written as TOML"),
             self.interval_seconds,
@@ -248,7 +259,7 @@ impl World {
             self.test_timeout_seconds,
             text(&self.test),
             env,
-            toml::Value::try_from(shown()).expect("paths can be written as TOML"),
+            self.sandbox,
             self.extra,
             self.policy_with_few_reruns(),
             self.variants,
