@@ -69,9 +69,9 @@ impl Prey {
             tcp.local_addr().unwrap().port(),
             udp.local_addr().unwrap().port(),
         );
-        std::thread::spawn(move || tcp.incoming().flatten().for_each(|s| answer(s)));
-        std::thread::spawn(move || socket.incoming().flatten().for_each(|s| answer(s)));
-        std::thread::spawn(move || abstracted.incoming().flatten().for_each(|s| answer(s)));
+        std::thread::spawn(move || tcp.incoming().flatten().for_each(answer));
+        std::thread::spawn(move || socket.incoming().flatten().for_each(answer));
+        std::thread::spawn(move || abstracted.incoming().flatten().for_each(answer));
         std::thread::spawn(move || {
             while let Ok((_, from)) = udp.recv_from(&mut [0; 512]) {
                 let _ = udp.send_to(b"BREACH", from);
