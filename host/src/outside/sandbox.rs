@@ -11,6 +11,7 @@
 //! There is no half of it: a command whose cell could not be built has not run.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -108,7 +109,8 @@ impl Sandbox {
     pub async fn run(&self, cell: &Cell) -> (Finished, BTreeSet<Layer>) {
         let nonce = uuid::Uuid::now_v7().to_string();
         let plan = self.plan(cell, &nonce);
-        let input = match serde_json::to_vec(&plan) {
+        let input = plan.and_then(|plan| Ok(serde_json::to_vec(&plan)?));
+        let input = match input {
             Ok(input) => input,
             Err(error) => return (Finished::not_started(error.to_string()), BTreeSet::new()),
         };
@@ -133,9 +135,11 @@ impl Sandbox {
         }
     }
 
-    fn plan(&self, cell: &Cell, nonce: &str) -> Plan {
+    fn plan(&self, cell: &Cell, nonce: &str) -> io::Result<Plan> {
         let mut mounts = self.system.mounts.clone();
-        mounts.extend(cell.mounts.clone());
+        // The helper starts somewhere else.
+        let own: io::Result<Vec<Mount>> = cell.mounts.iter().map(Mount::absolute).collect();
+        mounts.extend(own?);
         let mut texts = texts();
         if cell.network {
             // Often a link to what another service writes.
@@ -147,7 +151,7 @@ impl Sandbox {
         let own = cell.mounts.iter().filter(|mount| mount.writable);
         let writable = own.map(|mount| mount.to.clone());
         let always = ["/tmp", "/dev", "/proc"].map(PathBuf::from);
-        Plan {
+        Ok(Plan {
             bwrap: self.bwrap.clone(),
             parent: nix::unistd::getpid().as_raw(),
             identity: self.identity,
@@ -163,7 +167,7 @@ impl Sandbox {
                 limits: cell.limits,
             },
             tmp_bytes: cell.limits.tmp_bytes,
-        }
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! never meets another version of itself.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Path, PathBuf, absolute};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +69,25 @@ impl Mount {
             writable: true,
             ..Mount::read(from, to)
         }
+    }
+
+    /// The same, told from the root.
+    ///
+    /// # Errors
+    /// Where the working directory cannot be told.
+    pub fn absolute(&self) -> std::io::Result<Mount> {
+        let from = match &self.from {
+            From::Path(path) => From::Path(absolute(path)?),
+            From::Overlay { lower, upper, work } => From::Overlay {
+                lower: absolute(lower)?,
+                upper: absolute(upper)?,
+                work: absolute(work)?,
+            },
+        };
+        Ok(Mount {
+            from,
+            ..self.clone()
+        })
     }
 
     /// Shows it where it lies.
