@@ -116,7 +116,7 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
     let sandbox = if config.projects.values().all(|project| project.sandbox.off) {
         None
     } else {
-        Some(Arc::new(proven_sandbox().await?))
+        Some(Arc::new(proven_sandbox(&state).await?))
     };
     let warm = Arc::new(warm(&config, sandbox.as_deref()).await?);
     let plugins = tokio::task::spawn_blocking(move || Plugins::open(setup)).await??;
@@ -145,8 +145,8 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
 }
 
 /// What this machine builds cells with, found to work.
-pub async fn proven_sandbox() -> Result<Sandbox, NoSandbox> {
-    let sandbox = running_sandbox()?;
+pub async fn proven_sandbox(state: &Path) -> Result<Sandbox, NoSandbox> {
+    let sandbox = running_sandbox(state)?;
     sandbox.prove().await?;
     Ok(sandbox)
 }
@@ -174,8 +174,8 @@ async fn layering(sandbox: &Sandbox, root: &Path) -> Layering {
 }
 
 /// Its helpers are the running program itself, whatever a new version has put in its place.
-fn running_sandbox() -> Result<Sandbox, NoSandbox> {
-    Sandbox::find("/proc/self/exe".into())
+fn running_sandbox(state: &Path) -> Result<Sandbox, NoSandbox> {
+    Sandbox::find("/proc/self/exe".into(), state)
 }
 
 /// The house for a process that works: takes the state directory's lock and clears what a crash left

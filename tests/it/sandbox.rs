@@ -184,7 +184,7 @@ fn git(dir: &Path, args: &[&str]) {
 }
 
 async fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::find(program()).unwrap();
+    let sandbox = Sandbox::find(program(), Path::new("/")).unwrap();
     sandbox.prove().await.unwrap();
     sandbox
 }

@@ -183,7 +183,7 @@ impl Trees {
 }
 
 async fn suite(setup: &str, test: &str) -> SuiteSpec {
-    let sandbox = Arc::new(Sandbox::find(program()).unwrap());
+    let sandbox = Arc::new(Sandbox::find(program(), Path::new("/")).unwrap());
     sandbox.prove().await.unwrap();
     let minute = Duration::from_secs(60);
     SuiteSpec {

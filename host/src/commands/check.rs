@@ -149,7 +149,7 @@ fn api_key(config: &Config) -> Finding {
 
 async fn sandbox(config: &Config) -> Finding {
     let proven = async {
-        let sandbox = super::running_sandbox()?;
+        let sandbox = super::running_sandbox(&config.host.state)?;
         sandbox.prove().await
     };
     match proven.await {
@@ -184,7 +184,7 @@ async fn sandbox(config: &Config) -> Finding {
 
 /// Says nothing where there is no sandbox, or nowhere to try it: other findings do.
 async fn workspaces(state: &Path) -> Option<Finding> {
-    let sandbox = super::running_sandbox().ok()?;
+    let sandbox = super::running_sandbox(state).ok()?;
     sandbox.prove().await.ok()?;
     Some(match sandbox.prove_overlay(state).await {
         Ok(()) => good(

@@ -25,6 +25,7 @@ use std::time::Duration;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
+use sha2::{Digest, Sha256};
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
@@ -67,7 +68,11 @@ pub enum Bounds {
     Group,
     /// A namespace that the program builds, in which everything dies with it. It gets `input` on its standard input and
     /// nothing in its environment; the request to stop goes to what it started, past itself.
-    Namespace { input: Vec<u8> },
+    Namespace {
+        input: Vec<u8>,
+        /// Whose it is, as [`owner`] gives it: what the namespace is built by may be killed before it is whole.
+        owner: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -156,15 +161,13 @@ impl Program {
 /// Kills what a dead process left running of jobs that were started at or below `dir`; how many it found.
 /// Whoever calls must be the only one alive that starts jobs there.
 pub fn end_orphans(dir: &Path) -> io::Result<usize> {
-    let place = std::path::absolute(dir)?;
+    let (place, own) = (std::path::absolute(dir)?, owner(dir)?);
+    let is_ours = |mark: &str| started_below(mark, &place) || mark.ends_with(&format!("#{own}"));
     let mut found = BTreeSet::new();
     for _ in 0..SWEEPS {
         let orphans: Vec<Pid> = processes()
             .into_keys()
-            .filter(|pid| {
-                *pid != Pid::this()
-                    && mark_of(*pid).is_some_and(|mark| started_below(&mark, &place))
-            })
+            .filter(|pid| *pid != Pid::this() && mark_of(*pid).is_some_and(|mark| is_ours(&mark)))
             .collect();
         if orphans.is_empty() {
             break;
@@ -178,16 +181,23 @@ pub fn end_orphans(dir: &Path) -> io::Result<usize> {
     Ok(found.len())
 }
 
+/// Stands for a directory where its path is nobody's business.
+pub fn owner(dir: &Path) -> io::Result<String> {
+    let place = std::path::absolute(dir)?;
+    let digest = Sha256::digest(place.as_os_str().as_encoded_bytes());
+    Ok(digest.iter().take(16).map(|b| format!("{b:02x}")).collect())
+}
+
 /// Unique, and says where the job was started, so that its orphans can be told from those of others. What lives in a
-/// namespace leaves no orphans, and is not told about the machine outside.
+/// namespace is not told about the machine outside.
 fn mark(spec: &Spec) -> io::Result<String> {
     let id = uuid::Uuid::now_v7();
-    match spec.bounds {
+    match &spec.bounds {
         Bounds::Group => {
             let place = std::path::absolute(&spec.cwd)?;
             Ok(format!("{id}@{}", place.display()))
         }
-        Bounds::Namespace { .. } => Ok(id.to_string()),
+        Bounds::Namespace { owner, .. } => Ok(format!("{id}#{owner}")),
     }
 }
 
@@ -238,7 +248,7 @@ impl Job {
                 // Whatever the caller sets, the mark stays.
                 command.env(MARK, &mark).spawn()?
             }
-            Bounds::Namespace { input } => {
+            Bounds::Namespace { input, .. } => {
                 command.stdin(Stdio::from(readable(input)?));
                 spawner::spawn(command).await?
             }

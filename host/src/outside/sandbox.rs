@@ -55,6 +55,8 @@ pub struct Sandbox {
     program: PathBuf,
     bwrap: PathBuf,
     identity: Option<u32>,
+    /// Whose cells these are.
+    owner: String,
     system: System,
 }
 
@@ -81,11 +83,12 @@ pub struct Cell {
 }
 
 impl Sandbox {
-    /// `program` is `changebus` itself. Looks only; [`Sandbox::prove`] tells whether it works.
+    /// `program` is `changebus` itself, and `state` the directory of whoever asks: what a crash leaves of its cells can be
+    /// told by that. Looks only; [`Sandbox::prove`] tells whether it works.
     ///
     /// # Errors
     /// Where there is no bubblewrap.
-    pub fn find(program: PathBuf) -> Result<Sandbox, NoSandbox> {
+    pub fn find(program: PathBuf, state: &Path) -> Result<Sandbox, NoSandbox> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let bwrap = std::env::split_paths(&path)
             .map(|dir| dir.join("bwrap"))
@@ -95,6 +98,9 @@ impl Sandbox {
             program,
             bwrap,
             identity: geteuid().is_root().then_some(IDENTITY),
+            owner: process::owner(state).map_err(|error| NoSandbox::NotBuilt {
+                why: format!("{}: {error}", state.display()),
+            })?,
             system: System::look(&path),
         })
     }
@@ -122,7 +128,10 @@ impl Sandbox {
             grace: cell.grace,
             output_bytes: cell.output_bytes,
             streams: Streams::Together,
-            bounds: Bounds::Namespace { input },
+            bounds: Bounds::Namespace {
+                input,
+                owner: self.owner.clone(),
+            },
         };
         let mut finished = process::run(&spec).await;
         match heard(&finished.output, &nonce) {

@@ -212,11 +212,12 @@ async fn dropping_the_run_kills_the_whole_group() {
 }
 
 #[tokio::test]
-async fn orphans_of_a_dead_process_are_told_from_those_of_others_by_where_they_started() {
+async fn orphans_of_a_dead_process_are_told_from_those_of_others_by_whose_they_are() {
     let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let orphan = |dir: &Path| {
+    let orphan = |dir: &Path, bounds: Bounds| {
         let spec = Spec {
             cwd: dir.join("workspaces/one"),
+            bounds,
             ..shell("")
         };
         let mark = mark(&spec).unwrap();
@@ -226,12 +227,21 @@ async fn orphans_of_a_dead_process_are_told_from_those_of_others_by_where_they_s
             .spawn()
             .unwrap()
     };
-    let (mut one, mut other) = (orphan(ours.path()), orphan(theirs.path()));
-    assert_eq!(end_orphans(ours.path()).unwrap(), 1);
-    assert!(!one.wait().unwrap().success());
-    assert!(other.try_wait().unwrap().is_none(), "it was not ours");
-    other.kill().unwrap();
-    other.wait().unwrap();
+    let namespace = |dir: &Path| Bounds::Namespace {
+        input: vec![],
+        owner: owner(dir).unwrap(),
+    };
+    let all = |dir: &Path| [orphan(dir, Bounds::Group), orphan(dir, namespace(dir))];
+    let (mut own, mut others) = (all(ours.path()), all(theirs.path()));
+    assert_eq!(end_orphans(ours.path()).unwrap(), 2);
+    for each in &mut own {
+        assert!(!each.wait().unwrap().success());
+    }
+    for each in &mut others {
+        assert!(each.try_wait().unwrap().is_none(), "it was not ours");
+        each.kill().unwrap();
+        each.wait().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ impl Ground {
     async fn tested(&self, test: &str, tree: &Oid) -> anyhow::Result<TestReport> {
         let told = &self.case.told;
         let sandbox = self.sandbox.get_or_try_init(|| async {
-            let sandbox = proven_sandbox().await?;
+            let sandbox = proven_sandbox(self.dir.path()).await?;
             anyhow::Ok(Arc::new(sandbox))
         });
         let sandbox = sandbox.await?;
