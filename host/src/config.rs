@@ -31,7 +31,7 @@ pub struct Host {
     pub state: PathBuf,
     /// Searched in this order; the first plugin of a name wins.
     pub plugins: Vec<PathBuf>,
-    /// Test commands at once, over all projects.
+    /// Test commands at once, over all projects; as many as there are cores.
     pub trials_at_once: usize,
     /// Disk for prepared work trees; the longest unused are given up first.
     pub warm_mib: u32,
@@ -323,7 +323,7 @@ impl Default for Host {
                 "/usr/lib/changebus/plugins".into(),
                 "/etc/changebus/plugins".into(),
             ],
-            trials_at_once: 1,
+            trials_at_once: std::thread::available_parallelism().map_or(1, usize::from),
             warm_mib: 20_480,
             committer_name: "ChangeBus".into(),
             committer_email: "changebus@localhost".into(),

@@ -123,8 +123,16 @@ pub enum Fact {
     Tried {
         trial: Trial,
     },
+    /// Part of a validation: some tests alone, before the whole suite.
+    Sampled {
+        sample: Sample,
+    },
     Scored {
         scoring: Scoring,
+    },
+    /// The scorer's marks if every test passed on those that were not tried yet: no more is in them.
+    Bounded {
+        bounds: Scoring,
     },
     /// The escalation plugin's opinion, or why there is none (which counts as `human`).
     Advised {
@@ -175,7 +183,9 @@ impl Fact {
             Fact::Proposed { .. } => ("agent.fix", "proposed"),
             Fact::Refused { .. } => ("agent.fix", "refused"),
             Fact::Tried { .. } => ("result.trial", "tried"),
+            Fact::Sampled { .. } => ("result.trial", "sampled"),
             Fact::Scored { .. } => ("result.tournament", "scored"),
+            Fact::Bounded { .. } => ("result.tournament", "bounded"),
             Fact::Advised { .. } => ("result.tournament", "advised"),
             Fact::Decided { .. } => ("result.tournament", "decided"),
             Fact::MergePrepared { .. } => ("result.delivery", "prepared"),

@@ -71,8 +71,12 @@ pub async fn drive(
         terms: manner.terms,
         update_checkout: manner.update_checkout,
     };
+    let terms = Terms {
+        trials_at_once: house.settings.host.trials_at_once,
+        ..manner.terms
+    };
     loop {
-        let next = run.next(&project.policy, manner.terms);
+        let next = run.next(&project.policy, terms);
         if next == Next::Done {
             return Ok(run);
         }
@@ -155,9 +159,8 @@ async fn perform(cx: &Cx, run: &Arc<Run>, next: Next) -> Result<Vec<Fact>, Stage
         Next::Bisect => stages::bisect::step(cx, run).await,
         Next::Open => stages::tournament::open(cx, run).await,
         Next::Generate(variants) => stages::tournament::generate::all(cx, run, &variants).await,
-        Next::Validate(trees, round) => {
-            stages::tournament::validate::trees(cx, run, &trees, round).await
-        }
+        Next::Validate(legs) => stages::tournament::validate::legs(cx, run, &legs).await,
+        Next::Bound => stages::score::bound(cx, run).await,
         Next::Score => stages::score::mark(cx, run).await,
         Next::Advise => stages::score::advise(cx, run).await,
         Next::Decide => stages::decide::verdict(cx, run),
@@ -218,7 +221,8 @@ fn name_of(next: &Next) -> &'static str {
         Next::Bisect => "bisect",
         Next::Open => "open",
         Next::Generate(_) => "generate",
-        Next::Validate(..) => "validate",
+        Next::Validate(_) => "validate",
+        Next::Bound => "bound",
         Next::Score => "score",
         Next::Advise => "advise",
         Next::Decide => "decide",

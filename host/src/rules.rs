@@ -3,7 +3,7 @@
 //! Touches: nothing.
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`evidence`] and [`trouble`],
 //! [`triage`], [`known`], [`bisect`], [`entry`], [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
-//! [`compare`], [`gates`], [`confidence`], [`rank`], [`decide`], [`message`]; [`run`]
+//! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`message`]; [`run`]
 //! folds a run's facts and says what is next; [`redact`] guards what leaves.
 
 pub mod bisect;
@@ -18,6 +18,7 @@ pub mod known;
 pub mod message;
 pub mod paths;
 pub mod quarantine;
+pub mod race;
 pub mod rank;
 pub mod redact;
 pub mod run;

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::event::{
-    Action, Candidate, Denial, DiffStat, Event, Gate, Objection, Oid, RunStatus, Trial, Usage,
-    VariantState,
+    Action, Candidate, Denial, DiffStat, Event, Gate, Objection, Oid, RunStatus, Sample, Trial,
+    Usage, VariantState,
 };
 
 mod lines;
@@ -65,14 +65,17 @@ pub struct VerdictStory {
 pub struct VariantStory {
     pub name: String,
     pub strategy: String,
-    /// `stopped` too where the run ended, or stands, before a verdict.
+    /// `stopped` where it could not win any more and the whole suite was not run on it; too where the run ended, or stands, before a verdict.
     pub state: VariantState,
+    /// Why it was stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped: Option<String>,
     pub score: f64,
     /// The scorer's marks; `tests`, `diff` and `apply` always, then its own by name.
     pub marks: Map<String, serde_json::Value>,
     /// The gates it breaks, as `name: sentence`.
     pub gates: Vec<String>,
-    /// Of its last trial.
+    /// Of its last trial; where the whole suite was not run, of the last tests that were.
     pub tests: TestCounts,
     pub diff: DiffStat,
     /// Unified diff against the head, byte for byte; empty where there is none.
@@ -151,10 +154,15 @@ fn variant(attempt: &Attempt<'_>) -> VariantStory {
         name: attempt.name.to_owned(),
         strategy: attempt.strategy.to_owned(),
         state: attempt.state().unwrap_or(VariantState::Stopped),
+        stopped: attempt.stopped().map(|why| text::clean(&why)),
         score: attempt.total().unwrap_or(0.0),
         marks: marks(attempt),
         gates: attempt.objections().iter().map(gate_line).collect(),
-        tests: attempt.trial.map(counts).unwrap_or_default(),
+        tests: attempt
+            .trial
+            .map(counts)
+            .or_else(|| attempt.sample.map(sampled))
+            .unwrap_or_default(),
         diff: candidate.map(|c| c.diff).unwrap_or_default(),
         patch: candidate.map(|c| c.patch.clone()).unwrap_or_default(),
         rationale: text::clean(attempt.rationale()),
@@ -196,6 +204,16 @@ fn counts(trial: &Trial) -> TestCounts {
         failed: trial.failed,
         missing: u32::try_from(trial.missing.len()).unwrap_or(u32::MAX),
         total: trial.total,
+    }
+}
+
+fn sampled(sample: &Sample) -> TestCounts {
+    let failed = u32::try_from(sample.bad.len()).unwrap_or(u32::MAX);
+    TestCounts {
+        passed: sample.asked.saturating_sub(failed),
+        failed,
+        missing: 0,
+        total: sample.asked,
     }
 }
 

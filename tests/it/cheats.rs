@@ -343,8 +343,9 @@ async fn a_fix_that_holds_only_once_is_no_fix() {
     world.without_a_sandbox();
     let counter = world.path().join("counter").display().to_string();
     let moody = format!(
-        "import pathlib\n\n_counter = pathlib.Path({counter:?})\n_runs = int(_counter.read_text() if _counter.exists() else 0)\n_counter.write_text(str(_runs + 1))\n\n\n{}",
-        shop::BAD.replace("price + off", "price - off if _runs == 0 else price + off")
+        "import pathlib\n\n_runs = 0\nwhile True:\n    try:\n        pathlib.Path({counter:?} + str(_runs)).touch(exist_ok=False)\n        break\n    except FileExistsError:\n        _runs += 1\n\n\n{}",
+        // The failing tests alone, and then one of the two runs of the suite, which go on side by side.
+        shop::BAD.replace("price + off", "price - off if _runs < 2 else price + off")
     );
     enter(&mut world, &json!([write(shop::SOURCE, &moody)]));
     let story = hold(&world);

@@ -17,6 +17,7 @@ mod investigator;
 mod manifests;
 mod orders;
 mod plugins;
+mod racing;
 mod recovery;
 mod registry;
 mod sandbox;

@@ -27,6 +27,7 @@ cargo xtask bench plugins  measure what a plugin call costs and write docs/bench
 cargo xtask bench setup    measure how soon a trial's first test runs and write docs/benchmarks.md
 cargo xtask bench triage   push 200 times to suites that flake at 5, 20 and 50 % and write docs/benchmarks.md
 cargo xtask bench swap     replace a plugin 500 times while tournaments run; takes about six minutes
+cargo xtask bench tournament  hold one beside a full run for each candidate; takes about six minutes
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
 
 /// Always the same, so that nothing is built twice.
@@ -45,6 +46,7 @@ fn main() -> anyhow::Result<()> {
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
         Some("bench") if args[1..] == ["setup"] => bench_setup(&root),
+        Some("bench") if args[1..] == ["tournament"] => bench_tournament(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),
         Some("bench-watch") => bench_watch(&root),
@@ -158,6 +160,22 @@ fn bench_triage(root: &Path) -> anyhow::Result<()> {
             .args(["--test", "it", "flakes::"])
             .args(["--", "--nocapture"])
             .env("CHANGEBUS_PUSHES", "200")
+            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
+    )
+}
+
+/// The eight candidates of `tests/it/racing.rs` on a suite that takes its time.
+fn bench_tournament(root: &Path) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    guests::build(root)?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
+    run(
+        "holding a tournament",
+        cargo(root)
+            .arg("test")
+            .args(FEATURES)
+            .args(["--test", "it", "racing::racing_beside"])
+            .args(["--", "--include-ignored", "--nocapture"])
             .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
     )
 }

@@ -97,6 +97,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
             withhold: args.dry_run,
             stage_failures: PATIENCE,
             attach: false,
+            ..Terms::default()
         },
         update_checkout: checked_out,
     };

@@ -20,6 +20,9 @@ pub struct Opening {
     pub escalation: PluginRef,
     /// History figures a strategy may read: `scope/key/metric` to value, as of now.
     pub history: BTreeMap<String, f64>,
+    /// The failing tests can be run by themselves, so trials go in stages.
+    #[serde(default)]
+    pub selectable: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -381,6 +384,30 @@ pub struct Trial {
     /// It ran with the daemon's own rights, because the project says so.
     #[serde(default)]
     pub unsandboxed: bool,
+}
+
+/// Some tests alone, run on one tree: enough to stop a candidate, never enough for it to win.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    pub tree: Oid,
+    pub part: Part,
+    /// How many tests were asked for, and which of them do not pass.
+    pub asked: u32,
+    pub bad: BTreeSet<String>,
+    pub problem: Option<String>,
+    /// The end of what the command printed, where not all is well.
+    pub output: String,
+    pub seconds: f64,
+}
+
+/// Which tests a sample is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// The tests to fix.
+    Failing,
+    /// Of the tests to keep, those that stand near what the candidate touches.
+    Near,
 }
 
 /// What the scorer made of the field.

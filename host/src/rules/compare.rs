@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::evidence::outcomes;
-use crate::event::{Oid, Outcome, ProbeReport, TestReport, Triage, Trial};
+use crate::event::{Oid, Outcome, Part, ProbeReport, Sample, TestReport, Triage, Trial};
 
 /// `round` counts from 1. A test to fix or to keep that the report does not name, or that is skipped, has not passed.
 pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Trial {
@@ -48,6 +48,30 @@ pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Tr
 pub fn still_fails(triage: &Triage, report: &TestReport) -> bool {
     let broken = |id: &String| report.tests.get(id).is_none_or(|o| o.is_bad());
     !report.is_green() && triage.failing.iter().any(broken)
+}
+
+/// `asked` are the tests that were to be run alone. Of the failing ones only a plain pass counts, as in a trial.
+pub fn sample(tree: &Oid, part: Part, asked: &BTreeSet<String>, report: &TestReport) -> Sample {
+    let seen = outcomes(report);
+    let holds = |id: &&String| match (part, seen.get(id.as_str())) {
+        (_, Some(Outcome::Passed)) => true,
+        (Part::Near, Some(Outcome::Flaky)) => true,
+        _ => false,
+    };
+    let bad: BTreeSet<String> = asked.iter().filter(|id| !holds(id)).cloned().collect();
+    let output = match bad.is_empty() {
+        true => String::new(),
+        false => tail(&report.output, 4096),
+    };
+    Sample {
+        tree: tree.clone(),
+        part,
+        asked: asked.len() as u32,
+        bad,
+        problem: report.problem.clone(),
+        output,
+        seconds: report.seconds,
+    }
 }
 
 /// What a strategy is told of a patch it tried. Held-out tests are not named.

@@ -13,6 +13,10 @@ const HALF_NET: f64 = 20.0;
 /// Fewer merges that have aged than this say nothing about a strategy.
 const ENOUGH_HISTORY: f64 = 10.0;
 
+/// What another strategy's different tree adds when it passes too.
+pub const COMPANY: f64 = OTHER_TREE / 100.0;
+const OTHER_TREE: f64 = 10.0;
+
 /// What is known about a candidate beyond its own trial.
 pub struct Evidence<'a> {
     pub trials: &'a [&'a Trial],
@@ -60,7 +64,7 @@ fn net(evidence: &Evidence<'_>) -> f64 {
 fn agreement(evidence: &Evidence<'_>) -> f64 {
     match (evidence.agree_same_tree, evidence.agree_other_tree) {
         (0, 0) => 0.0,
-        (0, _) => 10.0,
+        (0, _) => OTHER_TREE,
         _ => 15.0,
     }
 }

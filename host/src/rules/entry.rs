@@ -1,11 +1,11 @@
-//! Decides which failing tests the strategies see, and which trees are tried.
+//! Decides which failing tests the strategies see, and which candidates may be tried at all.
 //!
 //! Touches: nothing.
-//! Change here: when the field or the order of a tournament should be chosen by other means.
+//! Change here: when the field of a tournament should be chosen by other means; its order is in `race.rs`.
 
 use std::collections::BTreeSet;
 
-use crate::event::{Candidate, Gate, Oid};
+use crate::event::{Candidate, Gate};
 
 /// Fewer failing tests than this are all shown: a strategy that sees too little fixes too little.
 const SHOWN_AT_LEAST: usize = 3;
@@ -37,20 +37,6 @@ pub fn may_be_tried(candidate: &Candidate) -> bool {
         .objections
         .iter()
         .all(|o| o.gate != Gate::StaysInBounds)
-}
-
-/// The trees to try, each once, in the order of the variants.
-pub fn trees_to_try<'a>(
-    candidates: impl Iterator<Item = &'a Candidate>,
-    tried: &BTreeSet<Oid>,
-) -> Vec<Oid> {
-    let mut wanted = Vec::new();
-    for candidate in candidates.filter(|c| may_be_tried(c)) {
-        if !tried.contains(&candidate.trial_tree) && !wanted.contains(&candidate.trial_tree) {
-            wanted.push(candidate.trial_tree.clone());
-        }
-    }
-    wanted
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 
 use super::paths::PathClasses;
 use super::tamper;
-use crate::event::{Candidate, Gate, Objection, PathChange, ReportSource, Triage, Trial};
+use crate::event::{
+    Candidate, Gate, Objection, Part, PathChange, ReportSource, Sample, Triage, Trial,
+};
 
 /// Gates 3, 4 and 7: what the patch itself tells, before any test ran. Returns objections and security reasons.
 pub fn of_patch(
@@ -83,6 +85,25 @@ pub fn of_trials(candidate: &Candidate, trials: &[&Trial], triage: &Triage) -> V
         object(Gate::Repeats, because);
     }
     objections
+}
+
+/// What some tests alone say against a candidate. Nothing they say speaks for it.
+pub fn of_samples(samples: &[Sample]) -> Option<Objection> {
+    let speaks_against = |s: &&Sample| !s.bad.is_empty() || s.problem.is_some();
+    let sample = samples.iter().find(speaks_against)?;
+    let (gate, what) = match sample.part {
+        Part::Failing => (Gate::Fixes, "failing tests still do not pass"),
+        Part::Near => (
+            Gate::KeepsTheRest,
+            "tests near the change do not pass any more",
+        ),
+    };
+    let (bad, asked) = (sample.bad.len(), sample.asked);
+    let because = match &sample.problem {
+        Some(problem) => format!("the trial cannot be taken at its word: {problem}"),
+        None => format!("{bad} of {asked} {what}: {}", some(&sample.bad)),
+    };
+    Some(Objection { gate, because })
 }
 
 /// Whether this objection costs the win; the others leave the candidate standing, for a human to decide.

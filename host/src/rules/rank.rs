@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use super::confidence::{self, Evidence};
 use super::gates;
 use crate::event::{
-    Candidate, Objection, Oid, Opening, PluginFailureKind, Refusal, RefusalKind, Scoring, Standing,
-    Triage, Trial, VariantState,
+    Candidate, Objection, Oid, Opening, PluginFailureKind, Refusal, RefusalKind, Sample, Score,
+    Scoring, Standing, Triage, Trial, VariantState,
 };
 
 /// What a variant handed in.
@@ -26,7 +26,10 @@ pub struct Field<'a> {
     pub handed_in: &'a BTreeMap<String, HandedIn>,
     /// By tree, in the order of their rounds.
     pub trials: &'a BTreeMap<Oid, Vec<Trial>>,
+    pub samples: &'a BTreeMap<Oid, Vec<Sample>>,
     pub scoring: Option<&'a Scoring>,
+    /// The most the scorer would give those that were not tried.
+    pub bounds: Option<&'a BTreeMap<String, Score>>,
 }
 
 /// A variant with everything that decides its place.
@@ -38,6 +41,8 @@ pub struct Placed {
     pub confidence: Option<f64>,
     pub objections: Vec<Objection>,
     pub duplicate_of: Option<String>,
+    /// No other strategy's candidate passes too.
+    pub stands_alone: bool,
     state: VariantState,
     because: String,
 }
@@ -63,6 +68,7 @@ pub fn place(field: &Field<'_>) -> Vec<Placed> {
         .map(|e| judge(field, &e.name))
         .collect();
     mark_duplicates(&mut placed);
+    mark_outdone(field, &mut placed);
     // A stable sort: equal scores keep the order of the configuration.
     placed.sort_by(|a, b| {
         b.may_win()
@@ -157,6 +163,7 @@ fn without(variant: &str, state: VariantState, because: String) -> Placed {
         confidence: None,
         objections: vec![],
         duplicate_of: None,
+        stands_alone: true,
         state,
         because,
     }
@@ -169,7 +176,11 @@ fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> P
         .into_iter()
         .flatten()
         .collect();
-    let objections = gates::of_trials(candidate, &trials, field.triage);
+    let mut objections = gates::of_trials(candidate, &trials, field.triage);
+    if trials.is_empty() {
+        let samples = field.samples.get(&candidate.trial_tree);
+        objections.extend(samples.and_then(|s| gates::of_samples(s)));
+    }
     let score = field.scoring.and_then(|s| s.scores.get(variant));
     let costs: Vec<&str> = objections
         .iter()
@@ -190,28 +201,34 @@ fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> P
         ),
     };
     let passes = state == VariantState::Won;
+    let company = company(field, variant, candidate);
     Placed {
         variant: variant.into(),
         tree: Some(candidate.trial_tree.clone()),
         score: score.map(|s| s.total),
-        confidence: passes.then(|| weigh(field, variant, candidate, &trials)),
+        confidence: passes.then(|| weigh(field, variant, &company, &trials)),
         objections,
         duplicate_of: None,
+        stands_alone: company == Company::default(),
         state,
         because,
     }
 }
 
-fn weigh(field: &Field<'_>, variant: &str, candidate: &Candidate, trials: &[&Trial]) -> f64 {
-    let strategy = |name: &str| {
-        field
-            .opening
-            .entries
-            .iter()
-            .find(|e| e.name == name)
-            .map(|e| e.strategy.name.as_str())
-    };
-    let own = strategy(variant);
+/// Strategies other than its own whose candidates pass every test too.
+#[derive(Default, PartialEq)]
+struct Company {
+    same_tree: usize,
+    other_tree: usize,
+}
+
+fn strategy<'a>(field: &Field<'a>, variant: &str) -> Option<&'a str> {
+    let entry = field.opening.entries.iter().find(|e| e.name == variant);
+    entry.map(|e| e.strategy.name.as_str())
+}
+
+fn company(field: &Field<'_>, variant: &str, candidate: &Candidate) -> Company {
+    let own = strategy(field, variant);
     let passes = |c: &Candidate| {
         let tried: Vec<&Trial> = field
             .trials
@@ -228,24 +245,61 @@ fn weigh(field: &Field<'_>, variant: &str, candidate: &Candidate, trials: &[&Tri
         .handed_in
         .iter()
         .filter_map(|(name, handed)| match handed {
-            HandedIn::Candidate(c) if strategy(name) != own && passes(c) => Some(c),
+            HandedIn::Candidate(c) if strategy(field, name) != own && passes(c) => Some(c),
             _ => None,
         });
     let (same, other): (Vec<_>, Vec<_>) =
         others.partition(|c| c.trial_tree == candidate.trial_tree);
+    Company {
+        same_tree: same.len(),
+        other_tree: other.len(),
+    }
+}
+
+fn weigh(field: &Field<'_>, variant: &str, company: &Company, trials: &[&Trial]) -> f64 {
     let figure = |metric: &str| {
-        let key = format!("strategy/{}/{metric}", own.unwrap_or_default());
+        let own = strategy(field, variant).unwrap_or_default();
+        let key = format!("strategy/{own}/{metric}");
         field.opening.history.get(&key).copied()
     };
     confidence::of(&Evidence {
         trials,
         to_keep: field.triage.to_keep.len(),
         held_out: &field.opening.held_out,
-        agree_same_tree: same.len(),
-        agree_other_tree: other.len(),
+        agree_same_tree: company.same_tree,
+        agree_other_tree: company.other_tree,
         aged: figure("aged").unwrap_or(0.0),
         survived: figure("survived"),
     })
+}
+
+/// Says of those that were stopped with nothing against them what they were stopped for.
+fn mark_outdone(field: &Field<'_>, placed: &mut [Placed]) {
+    let rank = |p: &Placed| (p.is_clean(), total(p));
+    // Of equals the last is found, and the first is meant.
+    let winners = placed.iter().rev().filter(|p| p.may_win());
+    let best = winners.max_by(|a, b| {
+        let ((a_clean, a), (b_clean, b)) = (rank(a), rank(b));
+        a_clean.cmp(&b_clean).then(a.total_cmp(&b))
+    });
+    let best = best.map(|b| (b.variant.clone(), total(b)));
+    let Some((best, score)) = best else {
+        return;
+    };
+    for p in placed.iter_mut().filter(|p| p.tree.is_some()) {
+        if p.state != VariantState::Stopped {
+            continue;
+        }
+        let bound = |variant: &str| field.bounds.and_then(|bounds| bounds.get(variant));
+        let score = bound(&best).map_or(score, |s| s.total);
+        p.because = match bound(&p.variant) {
+            Some(bound) => format!(
+                "stopped: at most {:.1} was in it, and {best} stands first with {score:.1}; the whole suite was not run",
+                bound.total
+            ),
+            None => format!("stopped: {best} was through; the whole suite was not run"),
+        };
+    }
 }
 
 fn mark_duplicates(placed: &mut [Placed]) {

@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{self, Approval, Grounds};
-use super::entry;
 use super::evidence::{Ask, Demand, Evidence};
+use super::race::{self, Course, Leg, Step};
 use super::rank::{self, Field, HandedIn, Placed};
 use super::trouble;
 use crate::config::Policy;
 use crate::event::{
     Action, Advice, Bisection, Change, Delivery, Event, Fact, Fault, Finding, Flips, ModelAnswer,
     ModelRequest, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Role, RunId,
-    RunStatus, Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
+    RunStatus, Sample, Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
 };
 
 /// How a run is driven: what the daemon does, and how `fix` differs.
@@ -26,6 +26,8 @@ pub struct Terms {
     pub stage_failures: usize,
     /// A failure that another run has in hand starts nothing again. Who asks for a tournament here and now gets one.
     pub attach: bool,
+    /// Runs of the suite that may go on side by side.
+    pub trials_at_once: usize,
 }
 
 impl Default for Terms {
@@ -35,6 +37,7 @@ impl Default for Terms {
             withhold: false,
             stage_failures: 9,
             attach: true,
+            trials_at_once: 1,
         }
     }
 }
@@ -50,9 +53,11 @@ pub enum Next {
     Open,
     /// Variants that have handed in nothing yet.
     Generate(Vec<String>),
-    /// Trees, and the round their trial is.
-    Validate(Vec<Oid>, u32),
+    /// Side by side.
+    Validate(Vec<Leg>),
     Score,
+    /// Ask the scorer how far those that were not tried yet could come.
+    Bound,
     /// Ask the escalation plugin about the leader.
     Advise,
     Decide,
@@ -130,8 +135,13 @@ pub struct Run {
     /// Every call of a plugin, oldest first.
     pub calls: Vec<PluginCall>,
     pub handed_in: BTreeMap<String, HandedIn>,
+    pub samples: BTreeMap<Oid, Vec<Sample>>,
+    /// In the order of their rounds.
     pub trials: BTreeMap<Oid, Vec<Trial>>,
     pub scoring: Option<Scoring>,
+    /// How many trees had been tried when they were last scored.
+    pub scored: usize,
+    pub bounds: Option<Scoring>,
     pub advice: Option<Result<Advice, PluginFailure>>,
     pub verdict: Option<Verdict>,
     pub prepared: Option<PreparedMerge>,
@@ -165,8 +175,11 @@ impl Run {
             journal: Journal::default(),
             calls: vec![],
             handed_in: BTreeMap::new(),
+            samples: BTreeMap::new(),
             trials: BTreeMap::new(),
             scoring: None,
+            scored: 0,
+            bounds: None,
             advice: None,
             verdict: None,
             prepared: None,
@@ -248,7 +261,11 @@ impl Run {
                 self.opening.is_none() || self.handed_in.contains_key(variant),
                 "a variant hands in once",
             ),
-            Fact::Tried { .. } | Fact::Scored { .. } | Fact::Advised { .. } => refuse(
+            Fact::Sampled { .. }
+            | Fact::Tried { .. }
+            | Fact::Scored { .. }
+            | Fact::Bounded { .. }
+            | Fact::Advised { .. } => refuse(
                 self.opening.is_none() || !undecided,
                 "no tournament is open",
             ),
@@ -327,12 +344,21 @@ impl Run {
             Fact::Refused { variant, refusal } => {
                 drop(self.handed_in.insert(variant, HandedIn::Nothing(refusal)))
             }
-            Fact::Tried { trial } => self
-                .trials
-                .entry(trial.tree.clone())
-                .or_default()
-                .push(trial),
-            Fact::Scored { scoring } => self.scoring = Some(scoring),
+            Fact::Sampled { sample } => {
+                let samples = self.samples.entry(sample.tree.clone()).or_default();
+                samples.push(sample);
+            }
+            Fact::Tried { trial } => {
+                let rounds = self.trials.entry(trial.tree.clone()).or_default();
+                rounds.push(trial);
+                // A repeat that ran beside the first may have come to its end before it.
+                rounds.sort_by_key(|trial| trial.round);
+            }
+            Fact::Scored { scoring } => {
+                self.scoring = Some(scoring);
+                self.scored = self.trials.len();
+            }
+            Fact::Bounded { bounds } => self.bounds = Some(bounds),
             Fact::Advised { advice } => self.advice = Some(advice),
             Fact::Decided { verdict } => self.verdict = Some(verdict),
             Fact::MergePrepared { merge } => self.prepared = Some(merge),
@@ -392,7 +418,7 @@ impl Run {
         }
         match (&self.triage, &self.verdict) {
             (None, _) => self.next_test(policy),
-            (Some(triage), None) => self.next_heat(triage, policy),
+            (Some(triage), None) => self.next_heat(triage, policy, terms),
             (Some(_), Some(verdict)) => self.next_delivery(verdict, terms.withhold),
         }
     }
@@ -409,7 +435,7 @@ impl Run {
         }
     }
 
-    fn next_heat(&self, triage: &Triage, policy: &Policy) -> Next {
+    fn next_heat(&self, triage: &Triage, policy: &Policy, terms: Terms) -> Next {
         match triage.finding {
             Finding::Green => return Next::Close(RunStatus::Green),
             Finding::Flaky => return Next::Close(RunStatus::Flaky),
@@ -436,33 +462,26 @@ impl Run {
         if !waiting.is_empty() {
             return Next::Generate(waiting);
         }
-        let tried: BTreeSet<Oid> = self.trials.keys().cloned().collect();
-        let untried = entry::trees_to_try(self.candidates_in_order(opening), &tried);
-        if !untried.is_empty() {
-            return Next::Validate(untried, 1);
-        }
-        if self.trials.is_empty() {
-            return Next::Decide;
-        }
-        if self.scoring.is_none() {
-            return Next::Score;
-        }
-        self.next_after_scoring(policy)
-    }
-
-    fn next_after_scoring(&self, policy: &Policy) -> Next {
         let placed = self.placed();
-        let Some(tree) = rank::leader(&placed).and_then(|p| p.tree.clone()) else {
-            return Next::Decide;
-        };
-        let rounds = self.trials.get(&tree).map_or(0, Vec::len) as u32;
-        if rounds < 1 + policy.repeats {
-            return Next::Validate(vec![tree], rounds + 1);
-        }
-        if self.advice.is_none() {
-            Next::Advise
-        } else {
-            Next::Decide
+        let step = race::next(&Course {
+            opening,
+            triage,
+            handed_in: &self.handed_in,
+            samples: &self.samples,
+            trials: &self.trials,
+            scoring: self.scoring.as_ref(),
+            scored: self.scored,
+            bounds: self.bounds.as_ref().map(|b| &b.scores),
+            placed: &placed,
+            policy,
+            trials_at_once: terms.trials_at_once,
+        });
+        match step {
+            Step::Run(legs) => Next::Validate(legs),
+            Step::Score => Next::Score,
+            Step::Bound => Next::Bound,
+            Step::Over if self.advice.is_none() && rank::leader(&placed).is_some() => Next::Advise,
+            Step::Over => Next::Decide,
         }
     }
 
@@ -502,19 +521,6 @@ impl Run {
         }
     }
 
-    fn candidates_in_order<'a>(
-        &'a self,
-        opening: &'a Opening,
-    ) -> impl Iterator<Item = &'a crate::event::Candidate> {
-        opening
-            .entries
-            .iter()
-            .filter_map(|e| match self.handed_in.get(&e.name) {
-                Some(HandedIn::Candidate(candidate)) => Some(candidate),
-                _ => None,
-            })
-    }
-
     pub fn candidate(&self, variant: &str) -> Option<&crate::event::Candidate> {
         match self.handed_in.get(variant)? {
             HandedIn::Candidate(candidate) => Some(candidate),
@@ -531,8 +537,10 @@ impl Run {
             opening,
             triage,
             handed_in: &self.handed_in,
+            samples: &self.samples,
             trials: &self.trials,
             scoring: self.scoring.as_ref(),
+            bounds: self.bounds.as_ref().map(|b| &b.scores),
         })
     }
 

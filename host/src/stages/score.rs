@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::config::Policy;
 use crate::event::{CallRole, Candidate, Fact, Scoring, Trial};
 use crate::outside::wasm::{Contender, Field};
+use crate::rules::race;
 use crate::rules::rank::{self, HandedIn, Placed};
 use crate::rules::run::{Run, usage_of};
 
@@ -16,6 +17,31 @@ use super::{Cx, StageError, call};
 
 /// Marks every contender that was tried.
 pub async fn mark(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
+    let (kept, scoring) = ask(cx, run).await?;
+    Ok(vec![kept, Fact::Scored { scoring }])
+}
+
+/// Marks the field as if every test passed on those that were not tried yet. The others stay in it as they are: some
+/// scorers only rank.
+pub async fn bound(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
+    let (Some(head), Some(triage)) = (run.head(), &run.triage) else {
+        return Err(StageError::new("no triage"));
+    };
+    let mut hoped_for = run.clone();
+    for handed_in in run.handed_in.values() {
+        if let HandedIn::Candidate(candidate) = handed_in
+            && !run.trials.contains_key(&candidate.trial_tree)
+        {
+            let tree = candidate.trial_tree.clone();
+            let trial = race::perfect(&tree, head, triage);
+            hoped_for.trials.insert(tree, vec![trial]);
+        }
+    }
+    let (kept, bounds) = ask(cx, &hoped_for).await?;
+    Ok(vec![kept, Fact::Bounded { bounds }])
+}
+
+async fn ask(cx: &Cx, run: &Run) -> Result<(Fact, Scoring), StageError> {
     let opening = run
         .opening
         .as_ref()
@@ -38,7 +64,7 @@ pub async fn mark(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
             failure: Some(failure),
         },
     };
-    Ok(vec![kept, Fact::Scored { scoring }])
+    Ok((kept, scoring))
 }
 
 /// Asks the escalation rules what they would do with the leader.

@@ -135,7 +135,8 @@ pub async fn run_tool(
     Ok(ran)
 }
 
-async fn tracked(cx: &Cx, tree: &Oid) -> Result<BTreeSet<String>, StageError> {
+/// The paths of a tree.
+pub async fn tracked(cx: &Cx, tree: &Oid) -> Result<BTreeSet<String>, StageError> {
     let (mirror, tree) = (cx.mirror.clone(), tree.clone());
     let listed = blocking(move || {
         let reader = mirror

@@ -5,13 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Entry, Fact, Opening};
+use crate::event::{Entry, Fact, Opening, Triage};
 use crate::outside::wasm::PluginKind;
-use crate::rules::decide;
-use crate::rules::entry;
 use crate::rules::run::Run;
+use crate::rules::{decide, entry, select};
 
-use super::suite::Part;
+use super::suite::{self, Part};
 use super::{Cx, StageError, failed, tip};
 
 pub mod desk;
@@ -67,6 +66,13 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         scorer: plugins.reference(PluginKind::Scorer, &policy.scorer),
         escalation: plugins.reference(PluginKind::Escalation, &policy.escalation),
         history: history.into_iter().collect::<BTreeMap<_, _>>(),
+        selectable: selectable(cx, run, triage).await?,
     };
     Ok(vec![Fact::TournamentOpened { opening }])
+}
+
+/// Whether the failing tests can be run by themselves. Every candidate's tree has the head's tests.
+async fn selectable(cx: &Cx, run: &Run, triage: &Triage) -> Result<bool, StageError> {
+    let paths = suite::tracked(cx, &run.change.tree).await?;
+    Ok(select::command(&cx.project.test, &triage.failing, &paths).is_some())
 }

@@ -10,9 +10,9 @@ use super::screen::status_tone;
 use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
-    Candidate, Ended, Event, Fact, Fault, Flips, IgnoreReason, ModelAnswer, Oid, Outcome,
-    PluginCall, PluginFailure, Refusal, RefusalKind, Role, RunStatus, Scoring, Sighting,
-    TestReport, ToolReport, Trial, Verdict,
+    Candidate, Ended, Event, Fact, Fault, Flips, IgnoreReason, ModelAnswer, Oid, Outcome, Part,
+    PluginCall, PluginFailure, Refusal, RefusalKind, Role, RunStatus, Sample, Score, Scoring,
+    Sighting, TestReport, ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -169,7 +169,9 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
         Fact::Proposed { variant, candidate } => plain(candidate_words(variant, candidate)),
         Fact::Refused { variant, refusal } => refusal_words(variant, refusal),
         Fact::Tried { trial } => trial_words(trial),
+        Fact::Sampled { sample } => sample_words(sample),
         Fact::Scored { scoring } => scoring_words(scoring),
+        Fact::Bounded { bounds } => bound_words(bounds),
         Fact::Advised { advice } => match advice {
             Ok(advice) => plain(advice.action.name().to_owned()),
             Err(failure) => (Tone::Bad, plugin_words("escalation", failure)),
@@ -323,6 +325,36 @@ fn trial_words(trial: &Trial) -> (Tone, String) {
         trial.total
     );
     (if good { Tone::Good } else { Tone::Bad }, told)
+}
+
+fn sample_words(sample: &Sample) -> (Tone, String) {
+    let what = match sample.part {
+        Part::Failing => "failing",
+        Part::Near => "near",
+    };
+    let tree = sample.tree.short();
+    let passed = sample.asked as usize - sample.bad.len().min(sample.asked as usize);
+    let told = format!(
+        "tree {tree}: {passed} of {} {what} passed",
+        count(sample.asked as usize, "test")
+    );
+    let tone = if sample.bad.is_empty() {
+        Tone::Good
+    } else {
+        Tone::Bad
+    };
+    (tone, told)
+}
+
+fn bound_words(bounds: &Scoring) -> (Tone, String) {
+    match &bounds.failure {
+        Some(_) => scoring_words(bounds),
+        None => {
+            let one = |(variant, score): (&String, &Score)| format!("{variant} {:.1}", score.total);
+            let all: Vec<String> = bounds.scores.iter().map(one).collect();
+            (Tone::Plain, format!("at most {}", all.join(", ")))
+        }
+    }
 }
 
 fn scoring_words(scoring: &Scoring) -> (Tone, String) {

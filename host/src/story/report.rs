@@ -205,11 +205,7 @@ fn table_row(attempt: &Attempt<'_>) -> String {
         attempt.state().map_or("open", state_name).to_owned(),
         or_none(attempt.total().map(figure_words)),
         or_none((!marks.is_empty()).then(|| marks.join(", "))),
-        or_none(
-            attempt
-                .trial
-                .map(|t| format!("{} of {}", t.passed, t.total)),
-        ),
+        or_none(attempt.tests().map(|t| t.replace('/', " of "))),
         or_none(attempt.candidate.map(diff_words)),
         // A single dollar sign starts a formula on some forges.
         dollars(attempt.usage.cost_usd).replace('$', "\\$"),

@@ -260,7 +260,7 @@ fn cells(attempt: &Attempt<'_>) -> Cells {
         .take(3)
         .map(|(_, m)| figure_words(m))
         .collect();
-    let tests = attempt.trial.map(|t| format!("{}/{}", t.passed, t.total));
+    let tests = attempt.tests();
     let diff = attempt
         .candidate
         .map(|c| diff_words(c).replace(" files", "f"));

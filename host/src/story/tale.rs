@@ -9,9 +9,9 @@ use jiff::Timestamp;
 
 use super::{Seconds, duration, rounded, seconds_between};
 use crate::event::{
-    Action, Advice, Bisection, CallRole, Change, Delivery, Event, Fact, Flips, Oid, Opening,
-    PluginCall, PluginFailure, PreparedMerge, Role, RunId, RunStatus, Scoring, TestReport, Triage,
-    Trial, Usage, Verdict,
+    Action, Advice, Bisection, CallRole, Candidate, Change, Delivery, Event, Fact, Flips, Oid,
+    Opening, PluginCall, PluginFailure, PreparedMerge, Role, RunId, RunStatus, Sample, Scoring,
+    TestReport, Triage, Trial, Usage, Verdict,
 };
 
 mod attempt;
@@ -144,7 +144,9 @@ impl<'a> Tale<'a> {
                 self.handed_in_at = Some(at);
             }
             Fact::Tried { trial } => self.take_trial(at, trial),
+            Fact::Sampled { sample } => self.take_sample(at, sample),
             Fact::Scored { scoring } => self.take_scores(scoring),
+            Fact::Bounded { .. } => {}
             Fact::Advised { advice } => self.advice = Some(advice),
             Fact::Decided { verdict } => self.take_verdict(verdict),
             Fact::MergePrepared { merge } => self.merge = Some(merge),
@@ -198,11 +200,27 @@ impl<'a> Tale<'a> {
         &mut self.attempts[index]
     }
 
-    fn take_trial(&mut self, at: Timestamp, trial: &'a Trial) {
-        let lasted = jiff::SignedDuration::try_from_secs_f64(trial.seconds).unwrap_or_default();
+    fn note_time(&mut self, at: Timestamp, seconds: f64) {
+        let lasted = jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
         let started = at.checked_sub(lasted).unwrap_or(at);
         let first = self.trials.map_or(started, |(first, _)| first.min(started));
         self.trials = Some((first, at));
+    }
+
+    fn take_sample(&mut self, at: Timestamp, sample: &'a Sample) {
+        self.note_time(at, sample.seconds);
+        let tree = &sample.tree;
+        let of_it = |c: &Candidate| c.trial_tree == *tree;
+        for attempt in &mut self.attempts {
+            if attempt.candidate.is_some_and(of_it) {
+                attempt.sample = Some(sample);
+                attempt.trial_seconds += sample.seconds;
+            }
+        }
+    }
+
+    fn take_trial(&mut self, at: Timestamp, trial: &'a Trial) {
+        self.note_time(at, trial.seconds);
         for attempt in &mut self.attempts {
             if attempt
                 .candidate

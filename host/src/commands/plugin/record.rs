@@ -159,6 +159,7 @@ async fn tournament(
             withhold: true,
             stage_failures: 3,
             attach: false,
+            ..Terms::default()
         },
         update_checkout: false,
     };

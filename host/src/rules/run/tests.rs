@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::compare;
 use super::super::triage;
@@ -109,6 +109,7 @@ impl Tale {
                 scorer: plugin("weighted"),
                 escalation: plugin("default"),
                 history: BTreeMap::new(),
+                selectable: false,
             },
         })
     }
@@ -262,7 +263,7 @@ fn the_same_tree_is_tried_once() {
         .proposed("A", "t")
         .proposed("B", "t")
         .refused("C");
-    assert_eq!(tale.next(), Next::Validate(vec![oid("t")], 1));
+    assert_eq!(tale.next(), whole(&[("t", 1)]));
     tale.tried("t", 1, '+');
     assert_eq!(tale.next(), Next::Score);
 }
@@ -275,7 +276,7 @@ fn the_leader_is_tried_again_before_anybody_decides() {
         .proposed("A", "t")
         .tried("t", 1, '+')
         .scored(&[("A", 100.0)]);
-    assert_eq!(tale.next(), Next::Validate(vec![oid("t")], 2));
+    assert_eq!(tale.next(), whole(&[("t", 2)]));
     tale.tried("t", 2, '+');
     assert_eq!(tale.next(), Next::Advise);
     tale.advised(Action::Merge);
@@ -293,7 +294,7 @@ fn a_leader_that_does_not_repeat_makes_room_for_the_next() {
         .tried("t2", 1, '+');
     tale.scored(&[("A", 100.0), ("B", 90.0)])
         .tried("t1", 2, '-');
-    assert_eq!(tale.next(), Next::Validate(vec![oid("t2")], 2));
+    assert_eq!(tale.next(), whole(&[("t2", 2)]));
 }
 
 #[test]
@@ -349,6 +350,17 @@ fn a_verdict_for_people_approves_nothing() {
     tale.then(Fact::Decided { verdict });
     assert!(tale.run.approval().is_none());
     assert_eq!(tale.next(), Next::Publish);
+}
+
+mod race;
+
+/// Runs of the whole suite: tree and round.
+fn whole(legs: &[(&str, u32)]) -> Next {
+    let leg = |(tree, round): &(&str, u32)| Leg {
+        tree: oid(tree),
+        stage: race::Stage::Whole(*round),
+    };
+    Next::Validate(legs.iter().map(leg).collect())
 }
 
 type Doubt = fn(&mut Tale);

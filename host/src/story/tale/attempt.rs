@@ -5,7 +5,8 @@
 
 use super::MARKS;
 use crate::event::{
-    Candidate, Denial, Objection, Refusal, RefusalKind, Score, Standing, Trial, Usage, VariantState,
+    Candidate, Denial, Objection, Refusal, RefusalKind, Sample, Score, Standing, Trial, Usage,
+    VariantState,
 };
 
 /// What became of one variant.
@@ -14,6 +15,8 @@ pub struct Attempt<'a> {
     pub strategy: &'a str,
     pub candidate: Option<&'a Candidate>,
     pub refusal: Option<&'a Refusal>,
+    /// The last of its tree.
+    pub sample: Option<&'a Sample>,
     /// The last trial of its tree.
     pub trial: Option<&'a Trial>,
     /// Of all trials of its tree.
@@ -36,6 +39,7 @@ impl<'a> Attempt<'a> {
             strategy: "",
             candidate: None,
             refusal: None,
+            sample: None,
             trial: None,
             trial_seconds: 0.0,
             trials: 0,
@@ -47,6 +51,20 @@ impl<'a> Attempt<'a> {
             probes: 0,
             denials: &[],
         }
+    }
+
+    /// Why a verdict found it stopped.
+    pub fn stopped(&self) -> Option<String> {
+        let standing = self.standing?;
+        (standing.state == VariantState::Stopped).then(|| standing.because.clone())
+    }
+
+    /// How many passed of how many: of the whole suite, else of those tests that were run.
+    pub fn tests(&self) -> Option<String> {
+        let of = |passed: u32, all: u32| format!("{passed}/{all}");
+        let sample = |s: &Sample| of(s.asked.saturating_sub(s.bad.len() as u32), s.asked);
+        let trial = self.trial.map(|t| of(t.passed, t.total));
+        trial.or_else(|| self.sample.map(sample))
     }
 
     pub(super) fn has_handed_in(&self) -> bool {
@@ -119,6 +137,7 @@ impl<'a> Attempt<'a> {
             (Some(refusal), _) => refusal.why.clone(),
             (None, Some(reason)) => format!("disqualified by the scorer: {reason}"),
             (None, None) if self.trial.is_some() => "tried".to_owned(),
+            (None, None) if self.sample.is_some() => "part of its tests was run".to_owned(),
             (None, None) if self.candidate.is_some() => "handed in, not tried yet".to_owned(),
             (None, None) => "still at work".to_owned(),
         }
