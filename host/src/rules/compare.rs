@@ -53,10 +53,9 @@ pub fn still_fails(triage: &Triage, report: &TestReport) -> bool {
 /// `asked` are the tests that were to be run alone. Of the failing ones only a plain pass counts, as in a trial.
 pub fn sample(tree: &Oid, part: Part, asked: &BTreeSet<String>, report: &TestReport) -> Sample {
     let seen = outcomes(report);
-    let holds = |id: &&String| match (part, seen.get(id.as_str())) {
-        (_, Some(Outcome::Passed)) => true,
-        (Part::Near, Some(Outcome::Flaky)) => true,
-        _ => false,
+    let holds = |id: &&String| match seen.get(id.as_str()) {
+        Some(Outcome::Flaky) => part == Part::Near,
+        outcome => outcome == Some(&Outcome::Passed),
     };
     let bad: BTreeSet<String> = asked.iter().filter(|id| !holds(id)).cloned().collect();
     let output = match bad.is_empty() {

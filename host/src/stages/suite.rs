@@ -109,6 +109,16 @@ async fn run_only(
     Ok(select::is_an_answer(&report, wanted).then_some(report))
 }
 
+/// What the same commands first said of the same tree, in any run: the last of a flaky suite was run until it passed.
+pub async fn known(cx: &Cx, tree: &Oid) -> Result<Option<TestReport>, StageError> {
+    let found = cx
+        .house
+        .store
+        .first_report_for_tree(&cx.name, tree, &digest(&cx.project))
+        .await;
+    found.map_err(|e| failed("looking for an earlier report", &e))
+}
+
 /// One of the project's tools on one tree; the inner error says why there is nothing to show for it.
 pub async fn run_tool(
     cx: &Cx,

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{Fact, Flips, Oid, Role, TestReport};
+use crate::event::{Fact, Flips, Role, TestReport};
 use crate::rules::run::Run;
 
 use super::suite::{self, Part};
@@ -27,7 +27,7 @@ pub async fn change(
         .tree_of(commit)
         .map_err(|e| failed("reading the commit", &e))?;
     if role == Role::Base
-        && let Some(report) = known(cx, &tree).await?
+        && let Some(report) = suite::known(cx, &tree).await?
     {
         return Ok(vec![suite::tested(cx, role, report)]);
     }
@@ -44,16 +44,6 @@ pub async fn change(
         *seen = flips;
     }
     Ok(vec![fact])
-}
-
-/// What the same commands said of the same tree before.
-async fn known(cx: &Cx, tree: &Oid) -> Result<Option<TestReport>, StageError> {
-    let found = cx
-        .house
-        .store
-        .first_report_for_tree(&cx.name, tree, &suite::digest(&cx.project))
-        .await;
-    found.map_err(|e| failed("looking for an earlier report", &e))
 }
 
 /// Which of the tests that are bad now flipped in earlier runs, and how often.

@@ -201,6 +201,8 @@ impl<'a> Tale<'a> {
     }
 
     fn note_time(&mut self, at: Timestamp, seconds: f64) {
+        // The race goes on: whoever comes through now is scored anew.
+        self.scoring = None;
         let lasted = jiff::SignedDuration::try_from_secs_f64(seconds).unwrap_or_default();
         let started = at.checked_sub(lasted).unwrap_or(at);
         let first = self.trials.map_or(started, |(first, _)| first.min(started));

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::event::{Candidate, Fact, Oid, Part as Sampled, Triage};
+use crate::event::{Candidate, Fact, Oid, Part as Sampled, TestReport, Triage};
 use crate::rules::compare;
 use crate::rules::race::{self, Leg, Stage};
 use crate::rules::rank::HandedIn;
@@ -40,10 +40,28 @@ async fn whole(
     round: u32,
     triage: &Triage,
 ) -> Result<Fact, StageError> {
-    let name = format!("{}-{}-{round}", run.id, tree.short());
-    let report = suite::run(cx, tree, None, &name, Part::Whole).await?;
+    let report = match remembered(cx, tree, round).await? {
+        Some(report) => report,
+        None => {
+            let name = format!("{}-{}-{round}", run.id, tree.short());
+            suite::run(cx, tree, None, &name, Part::Whole).await?
+        }
+    };
     let trial = compare::trial(tree, round, &report, triage);
     Ok(Fact::Tried { trial })
+}
+
+/// A candidate's tree may have been tested before: taking back all of a push leads to its base. Its repeat is run all the
+/// same, so nobody wins on what is only remembered.
+async fn remembered(cx: &Cx, tree: &Oid, round: u32) -> Result<Option<TestReport>, StageError> {
+    if round > 1 || cx.project.policy.repeats == 0 {
+        return Ok(None);
+    }
+    let known = suite::known(cx, tree).await?;
+    Ok(known.map(|report| TestReport {
+        seconds: 0.0,
+        ..report
+    }))
 }
 
 /// Where these tests turn out not to run by themselves, the whole suite did, and that is its first round.
