@@ -253,6 +253,7 @@ merged_once_though_killed! {
     killed_after_an_answer_is_kept: "after-answered";
     killed_after_a_probe: "after-probed";
     killed_after_a_proposal: "after-proposed";
+    killed_after_the_first_sample: "after-sampled";
     killed_after_the_first_trial: "after-tried";
     killed_after_the_second_trial: "after-tried=1*off->return";
     killed_after_scoring: "after-scored";
