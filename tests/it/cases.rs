@@ -291,12 +291,15 @@ fn the_wrong_say_why(told: &Told, variant: &str, answer: Answer) {
     assert!(standing.because.contains(why), "{standing:?}");
 }
 
-/// It won, or another one that passes too won.
+/// It won, or another one did that it could not come before whatever its tests said.
 fn assert_passes(standing: &Standing) {
     let fine = match standing.state {
         VariantState::Won => true,
         VariantState::Duplicate => standing.because.contains("the same tree as"),
         VariantState::Lost => standing.because.contains("passes too, behind"),
+        VariantState::Stopped => {
+            standing.objections.is_empty() && standing.because.contains("stands first with")
+        }
         _ => false,
     };
     assert!(fine, "{standing:?}");
