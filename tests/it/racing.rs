@@ -4,12 +4,13 @@
 //! Change here: when candidates are run or stopped otherwise. As a benchmark: `cargo xtask bench tournament`.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use changebus::event::{Event, Fact, Part, Role};
 use changebus_tests::python::python_packages;
+use changebus_tests::tables;
 use changebus_tests::world::{PYTEST, World};
 use scripted_claude::{Reply, Script};
 use serde_json::Value;

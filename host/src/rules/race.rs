@@ -3,7 +3,7 @@
 //!
 //! Touches: nothing.
 //! Change here: when candidates should be run in another order, or stopped for another reason.
-//! `docs/decisions/0008-racing.md` says what is lost when a candidate is stopped, and what is not.
+//! `docs/decisions/0011-racing.md` says what is lost when a candidate is stopped, and what is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 
