@@ -45,8 +45,12 @@ fn main() -> anyhow::Result<()> {
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
-        Some("bench") if args[1..] == ["setup"] => bench_setup(&root),
-        Some("bench") if args[1..] == ["tournament"] => bench_tournament(&root),
+        Some("bench") if args[1..] == ["setup"] => {
+            story_as_benchmark(&root, "warm::measure::", &[])
+        }
+        Some("bench") if args[1..] == ["tournament"] => {
+            story_as_benchmark(&root, "racing::racing_beside", &[])
+        }
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),
         Some("bench-watch") => bench_watch(&root),
@@ -116,67 +120,31 @@ fn cases(root: &Path) -> anyhow::Result<()> {
 
 /// The stories of `tests/it/swap`, for as long as it takes to trust them.
 fn bench_swap(root: &Path) -> anyhow::Result<()> {
-    prerequisites::install()?;
-    guests::build(root)?;
-    run("building", cargo(root).arg("build").args(FEATURES))?;
-    for story in ["alone_replacements", "daemon::"] {
-        run(
-            "replacing plugins",
-            cargo(root)
-                .arg("test")
-                .args(FEATURES)
-                .args(["--test", "it", &format!("swap::{story}")])
-                .args(["--", "--include-ignored", "--nocapture"])
-                .env("CHANGEBUS_SWAPS", "500"),
-        )?;
+    for story in ["swap::alone_replacements", "swap::daemon::"] {
+        story_as_benchmark(root, story, &[("CHANGEBUS_SWAPS", "500")])?;
     }
     Ok(())
 }
 
-fn bench_setup(root: &Path) -> anyhow::Result<()> {
-    prerequisites::install()?;
-    run("building", cargo(root).arg("build").args(FEATURES))?;
-    run(
-        "setting up trials",
-        cargo(root)
-            .arg("test")
-            .args(FEATURES)
-            .args(["--test", "it", "warm::measure::"])
-            .args(["--", "--ignored", "--nocapture"])
-            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
-    )
-}
-
 /// The story of `tests/it/flakes`, for as many pushes as it takes to believe it.
 fn bench_triage(root: &Path) -> anyhow::Result<()> {
-    prerequisites::install()?;
-    guests::build(root)?;
-    run("building", cargo(root).arg("build").args(FEATURES))?;
-    run(
-        "pushing to flaky suites",
-        cargo(root)
-            .arg("test")
-            .args(FEATURES)
-            .args(["--test", "it", "flakes::"])
-            .args(["--", "--nocapture"])
-            .env("CHANGEBUS_PUSHES", "200")
-            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
-    )
+    story_as_benchmark(root, "flakes::", &[("CHANGEBUS_PUSHES", "200")])
 }
 
-/// The eight candidates of `tests/it/racing.rs` on a suite that takes its time.
-fn bench_tournament(root: &Path) -> anyhow::Result<()> {
+/// Those that have a table keep it.
+fn story_as_benchmark(root: &Path, story: &str, env: &[(&str, &str)]) -> anyhow::Result<()> {
     prerequisites::install()?;
     guests::build(root)?;
     run("building", cargo(root).arg("build").args(FEATURES))?;
     run(
-        "holding a tournament",
+        &format!("telling {story}"),
         cargo(root)
             .arg("test")
             .args(FEATURES)
-            .args(["--test", "it", "racing::racing_beside"])
+            .args(["--test", "it", story])
             .args(["--", "--include-ignored", "--nocapture"])
-            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
+            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md"))
+            .envs(env.iter().copied()),
     )
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::Project;
 use crate::event::{Fact, Oid, Role, TestReport};
-use crate::outside::git::blocking;
+use crate::outside::git::{TreeEntry, blocking};
 use crate::outside::runner::{self, SuiteSpec, ToolError, ToolRun, Unprepared};
 use crate::outside::warm::Layering;
 use crate::outside::workspace::Workspace;
@@ -147,15 +147,20 @@ pub async fn run_tool(
 
 /// The paths of a tree.
 pub async fn tracked(cx: &Cx, tree: &Oid) -> Result<BTreeSet<String>, StageError> {
+    let entries = entries(cx, tree).await?;
+    Ok(entries.into_iter().map(|entry| entry.path).collect())
+}
+
+async fn entries(cx: &Cx, tree: &Oid) -> Result<Vec<TreeEntry>, StageError> {
     let (mirror, tree) = (cx.mirror.clone(), tree.clone());
-    let listed = blocking(move || {
+    blocking(move || {
         let reader = mirror
             .tree(&tree)
             .map_err(|e| failed("reading a tree", &e))?;
         let entries = reader.entries(usize::MAX);
         entries.map_err(|fault| failed("listing a tree", &fault))
-    });
-    Ok(listed.await?.into_iter().map(|entry| entry.path).collect())
+    })
+    .await
 }
 
 /// Waiting for a permit does not count: others may have much to test.

@@ -6,7 +6,6 @@
 use sha2::{Digest, Sha256};
 
 use crate::event::Oid;
-use crate::outside::git::blocking;
 use crate::outside::runner::{self, Confinement, SuiteSpec, Unprepared};
 use crate::outside::warm::{Ground, Layering};
 use crate::outside::workspace::Workspace;
@@ -111,15 +110,7 @@ async fn key(cx: &Cx, suite: &SuiteSpec, tree: &Oid) -> Result<String, StageErro
         (&suite.setup, &suite.env, sandbox)
     ));
     if suite.setup.is_some() {
-        let (mirror, tree) = (cx.mirror.clone(), tree.clone());
-        let listed = blocking(move || {
-            let reader = mirror
-                .tree(&tree)
-                .map_err(|e| failed("reading a tree", &e))?;
-            let entries = reader.entries(usize::MAX);
-            entries.map_err(|fault| failed("listing a tree", &fault))
-        });
-        for entry in listed.await? {
+        for entry in super::entries(cx, tree).await? {
             if cx.classes.is_manifest(&entry.path) {
                 hash.update(format!("\n{} {} {:o}", entry.path, entry.oid, entry.mode));
             }
