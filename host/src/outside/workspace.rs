@@ -28,7 +28,8 @@ use crate::event::{Exit, Oid};
 
 /// Held by whoever uses the directory it lies in; the system lets go of it when they die.
 const LOCK: &str = "lock";
-/// What is not locked yet starts with this, and is not swept.
+/// What is not locked yet starts with this. In the system's temporary directory it is not swept: somebody may be about
+/// to lock it.
 const UNFINISHED: &str = ".new-";
 const PRIVATE_PREFIX: &str = "cb-";
 
@@ -221,12 +222,13 @@ impl Workspace {
     }
 
     /// Removes what processes that died left in `root` and in the system's temporary directory. Returns
-    /// how many directories went. What is in use stays.
+    /// how many directories went. What is in use stays. Nobody else may be making
+    /// workspaces in `root`.
     pub fn sweep(root: &Path) -> Result<usize, WorkspaceError> {
         if !root.exists() {
             return Ok(0);
         }
-        let workspaces = sweep(root, &|name| !name.starts_with('.'), true)?;
+        let workspaces = sweep(root, &|_| true, true)?;
         Ok(workspaces
             + sweep(
                 &std::env::temp_dir(),

@@ -203,10 +203,13 @@ async fn leftovers_of_a_crash_are_swept_and_what_is_in_use_stays() {
     std::fs::create_dir_all(root.join("dead/tree/deep")).unwrap();
     std::fs::write(root.join("dead/lock"), "").unwrap();
     std::fs::create_dir_all(root.join("half-made")).unwrap();
+    std::fs::create_dir_all(root.join(".new-made")).unwrap();
     std::os::unix::fs::symlink(origin.path(), root.join("link")).unwrap();
-    assert!(Workspace::sweep(&root).unwrap() >= 2);
+    assert!(Workspace::sweep(&root).unwrap() >= 3);
     assert!(live.dir().join("a").exists() && live.private().exists());
-    assert!(!root.join("dead").exists() && !root.join("half-made").exists());
+    for left in ["dead", "half-made", ".new-made"] {
+        assert!(!root.join(left).exists(), "{left}");
+    }
     assert!(origin.path().join("a").exists(), "a link is not followed");
     assert_eq!(Workspace::sweep(&origin.beside("nowhere")).unwrap(), 0);
 }
