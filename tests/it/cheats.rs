@@ -305,14 +305,15 @@ async fn a_cheat_does_not_keep_an_honest_fix_behind_it_from_being_merged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_source_that_forges_the_report_goes_to_a_human() {
+async fn a_source_that_forges_the_report_is_believed_nothing() {
     let forged = "from _pytest.reports import TestReport\n\n_make = TestReport.from_item_and_call.__func__\n\n\ndef _forge(cls, item, call):\n    call.excinfo = None\n    return _make(cls, item, call)\n\n\nTestReport.from_item_and_call = classmethod(_forge)\n\n\n";
     let story = cheat(json!([write(
         shop::SOURCE,
         &format!("{forged}{}", shop::BAD)
     )]))
     .await;
-    assert_eq!(story["status"], "human", "{story:#}");
+    assert_eq!(state(&story, "B"), "lost", "{story:#}");
+    assert_said(&story, "what its tests report cannot be believed");
     assert_said(&story, "reaches into the test runner");
 }
 
@@ -332,8 +333,50 @@ async fn a_forgery_in_disguise_still_shows_where_it_reaches() {
             &format!("{disguise}{forge}{}", shop::BAD)
         )]))
         .await;
-        assert_eq!(story["status"], "human", "{story:#}");
+        assert_eq!(state(&story, "B"), "lost", "{story:#}");
+        assert_said(&story, "what its tests report cannot be believed");
         assert_said(&story, "reaches into the interpreter");
+    }
+}
+
+/// Forgeries that none of the words above give away: they change what tests fail by, or how failing is told. Each goes
+/// by what it does, not by how it is written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgery_that_shows_nowhere_passes_the_test_that_must_fail_too() {
+    let reporter = "\
+import sys as _s
+
+_r = vars(_s)[\"mod\" + \"ules\"][\"_py\" + \"test.reports\"]
+_c = getattr(_r, \"Test\" + \"Report\")
+_make = _c.from_item_and_call.__func__
+
+
+def _forge(cls, item, call):
+    call.excinfo = None
+    return _make(cls, item, call)
+
+
+_c.from_item_and_call = classmethod(_forge)
+
+
+";
+    let runner = "\
+import sys as _s
+
+_p = vars(_s)[\"mod\" + \"ules\"][\"_py\" + \"test.python\"]
+_p.Function.runtest = lambda self: None
+
+
+";
+    for forgery in [reporter, runner] {
+        let story = cheat(json!([write(
+            shop::SOURCE,
+            &format!("{forgery}{}", shop::BAD)
+        )]))
+        .await;
+        assert_eq!(state(&story, "B"), "lost", "{story:#}");
+        assert_said(&story, "what its tests report cannot be believed");
+        assert_said(&story, "was reported as passed");
     }
 }
 

@@ -3,13 +3,13 @@
 //! Touches: files, processes.
 //! Change here: when another runner is told to run single tests: let the runner itself show that it understands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
 use changebus::event::{Outcome, ReportSource};
 use changebus::outside::reports::{self, Scrub};
-use changebus::rules::select;
+use changebus::rules::select::{self, canary};
 use changebus_tests::python::python_packages;
 use changebus_tests::world::PYTEST;
 
@@ -24,13 +24,7 @@ fn ran(
     source: ReportSource,
     pick: Pick,
 ) -> (BTreeSet<String>, BTreeSet<String>) {
-    let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    for (path, text) in files {
-        let path = dir.path().join(path);
-        std::fs::create_dir_all(path.parent().expect("it lies in the directory"))
-            .expect("a directory can be made");
-        std::fs::write(path, text).expect("a file can be written");
-    }
+    let dir = written(files);
     let paths = files.iter().map(|(path, _)| (*path).to_owned()).collect();
     let all = run(dir.path(), test, source);
     let wanted: BTreeSet<String> = all.iter().filter(|id| pick(id)).cloned().collect();
@@ -45,7 +39,55 @@ fn ran(
     (all, some)
 }
 
+fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    for (path, text) in files {
+        let path = dir.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("it lies in the directory"))
+            .expect("a directory can be made");
+        std::fs::write(path, text).expect("a file can be written");
+    }
+    dir
+}
+
+/// Lays a canary beside these tests: the runner has to call it failed, and the others what they were before.
+fn sees_a_canary(files: &[(&str, &str)], test: &str, source: ReportSource, wanted: &[&str]) {
+    let dir = written(files);
+    let mut paths: BTreeSet<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
+    let wanted: BTreeSet<String> = wanted.iter().map(|id| (*id).to_owned()).collect();
+    let perches = canary::perches(test, &wanted, &paths);
+    let text = |path: &String| {
+        files
+            .iter()
+            .find(|(p, _)| p == path)
+            .map(|f| f.1.to_owned())
+    };
+    let perches = perches
+        .into_iter()
+        .filter_map(|p| Some((p.clone(), text(&p)?)));
+    let laid = canary::lay(test, &wanted, &perches.collect(), "c0ffee")
+        .unwrap_or_else(|| panic!("{test} takes no canary beside {wanted:?}"));
+    let path = dir.path().join(&laid.path);
+    std::fs::write(&path, &laid.content).expect("a file can be written");
+    paths.insert(laid.path.clone());
+    let asked = wanted.iter().chain([&laid.id]).cloned().collect();
+    let line = select::command(test, &asked, &paths)
+        .unwrap_or_else(|| panic!("{test} cannot run {asked:?} alone"));
+    let said = outcomes(dir.path(), &line, source);
+    let canaries = said.iter().filter(|(id, _)| id.contains("c0ffee"));
+    let canaries: Vec<_> = canaries.map(|(_, outcome)| *outcome).collect();
+    assert_eq!(canaries, [Outcome::Failed], "{line}: {said:?}");
+    assert!(wanted.iter().all(|id| said.contains_key(id)), "{said:?}");
+}
+
 fn run(dir: &Path, line: &str, source: ReportSource) -> BTreeSet<String> {
+    let ran = outcomes(dir, line, source)
+        .into_iter()
+        .filter(|(_, outcome)| *outcome != Outcome::Skipped);
+    ran.map(|(id, _)| id).collect()
+}
+
+fn outcomes(dir: &Path, line: &str, source: ReportSource) -> BTreeMap<String, Outcome> {
     let report = dir.join("report.xml");
     let _ = std::fs::remove_file(&report);
     let output = Command::new("sh")
@@ -62,11 +104,7 @@ fn run(dir: &Path, line: &str, source: ReportSource) -> BTreeSet<String> {
     let tests = reports::read(source, &text, &Scrub::root(dir))
         .unwrap_or_else(|e| panic!("{line}: {e}\n{printed}"));
     assert!(!tests.outcomes.is_empty(), "{line} ran nothing:\n{printed}");
-    let ran = tests
-        .outcomes
-        .into_iter()
-        .filter(|(_, outcome)| *outcome != Outcome::Skipped);
-    ran.map(|(id, _)| id).collect()
+    tests.outcomes
 }
 
 #[test]
@@ -197,6 +235,40 @@ fn nextest_runs_what_it_is_asked_for() {
         id == "shop::cart::adds" || id == "shop::pay::once"
     });
     assert_eq!((all.len(), some.len()), (6, 2), "{some:?}");
+}
+
+#[test]
+fn every_runner_sees_a_canary_fail() {
+    let shop = "import unittest\n\nclass TestPay(unittest.TestCase):\n    def test_adds(self):\n        self.fail()\n";
+    sees_a_canary(
+        &[("tests/test_shop.py", shop)],
+        "python3 -m pytest -q -p no:cacheprovider --junitxml=$CHANGEBUS_REPORT tests",
+        ReportSource::Junit,
+        &["tests.test_shop.TestPay::test_adds"],
+    );
+    let module = "import { test } from 'node:test';\ntest('pays less', () => {});\n";
+    let tap = "node --test --test-reporter=tap";
+    for (file, text) in [("shop.test.js", NODE_TESTS), ("shop.test.mjs", module)] {
+        let name = if text == module { "pays less" } else { "pays" };
+        let files = [(file, text)];
+        let dir = written(&files);
+        let all = run(dir.path(), tap, ReportSource::Tap);
+        let own: Vec<&str> = all
+            .iter()
+            .map(String::as_str)
+            .filter(|id| id.ends_with(name))
+            .collect();
+        sees_a_canary(&files, tap, ReportSource::Tap, &own);
+    }
+    let cargo = "cargo test --offline 2>&1";
+    for id in ["shop::cart::adds", "shop::bin/shop::opens", "pay::once"] {
+        sees_a_canary(&CRATE, cargo, ReportSource::Libtest, &[id]);
+    }
+    let nextest = "cargo nextest run --offline --profile ci; s=$?; \
+                   cp target/nextest/ci/junit.xml \"$CHANGEBUS_REPORT\"; exit $s";
+    for id in ["shop::cart::adds", "shop::pay::once"] {
+        sees_a_canary(&CRATE, nextest, ReportSource::Junit, &[id]);
+    }
 }
 
 /// Ids made of what means something to a shell, and the line the shell makes of them.

@@ -398,6 +398,19 @@ pub struct Sample {
     /// The end of what the command printed, where not all is well.
     pub output: String,
     pub seconds: f64,
+    /// None where none was laid.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
+}
+
+/// What a report says of a test that has to fail, laid beside the failing ones under a name nobody could know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Canary {
+    Failed,
+    /// Or it was skipped.
+    Passed,
+    Absent,
 }
 
 /// Which tests a sample is of.

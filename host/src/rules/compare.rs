@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::evidence::outcomes;
-use crate::event::{Oid, Outcome, Part, ProbeReport, Sample, TestReport, Triage, Trial};
+use crate::event::{Canary, Oid, Outcome, Part, ProbeReport, Sample, TestReport, Triage, Trial};
 
 /// `round` counts from 1. A test to fix or to keep that the report does not name, or that is skipped, has not passed.
 pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Trial {
@@ -51,7 +51,13 @@ pub fn still_fails(triage: &Triage, report: &TestReport) -> bool {
 }
 
 /// `asked` are the tests that were to be run alone. Of the failing ones only a plain pass counts, as in a trial.
-pub fn sample(tree: &Oid, part: Part, asked: &BTreeSet<String>, report: &TestReport) -> Sample {
+pub fn sample(
+    tree: &Oid,
+    part: Part,
+    asked: &BTreeSet<String>,
+    report: &TestReport,
+    canary: Option<Canary>,
+) -> Sample {
     let seen = outcomes(report);
     let holds = |id: &&String| match seen.get(id.as_str()) {
         Some(Outcome::Flaky) => part == Part::Near,
@@ -70,6 +76,7 @@ pub fn sample(tree: &Oid, part: Part, asked: &BTreeSet<String>, report: &TestRep
         problem: report.problem.clone(),
         output,
         seconds: report.seconds,
+        canary,
     }
 }
 

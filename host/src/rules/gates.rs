@@ -7,7 +7,7 @@
 use super::paths::PathClasses;
 use super::tamper;
 use crate::event::{
-    Candidate, Gate, Objection, Part, PathChange, ReportSource, Sample, Triage, Trial,
+    Canary, Candidate, Gate, Objection, Part, PathChange, ReportSource, Sample, Triage, Trial,
 };
 
 /// Gates 3, 4 and 7: what the patch itself tells, before any test ran. Returns objections and security reasons.
@@ -104,6 +104,24 @@ pub fn of_samples(samples: &[Sample]) -> Option<Objection> {
         None => format!("{bad} of {asked} {what}: {}", some(&sample.bad)),
     };
     Some(Objection { gate, because })
+}
+
+/// Whether a test that must fail, laid into this tree, was called failed, as it was at the head. `head` are the samples
+/// of the head, which nobody in the tournament wrote; where it did not fail there, it counts for nothing.
+pub fn of_canary(samples: &[Sample], head: &[Sample]) -> Option<Objection> {
+    let canary = |samples: &[Sample]| samples.iter().find_map(|s| s.canary);
+    let said = match canary(samples)? {
+        Canary::Failed => return None,
+        Canary::Passed => "was reported as passed",
+        Canary::Absent => "was not reported at all",
+    };
+    (canary(head) == Some(Canary::Failed)).then(|| Objection {
+        gate: Gate::Fixes,
+        because: format!(
+            "what its tests report cannot be believed: one that must fail, laid beside the failing ones under a name \
+             nobody knew, {said}"
+        ),
+    })
 }
 
 /// Whether this objection costs the win; the others leave the candidate standing, for a human to decide.

@@ -26,6 +26,8 @@ pub struct Leg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The failing tests alone, at the head: whether a canary among them fails there.
+    Control,
     /// Some tests alone.
     Sample(Part),
     /// The whole suite; rounds count from 1.
@@ -45,6 +47,8 @@ pub enum Step {
 
 /// Where a race stands.
 pub struct Course<'a> {
+    /// The head's tree.
+    pub head: &'a Oid,
     pub opening: &'a Opening,
     pub triage: &'a Triage,
     pub handed_in: &'a BTreeMap<String, HandedIn>,
@@ -115,8 +119,14 @@ impl<'a> Course<'a> {
 
     /// It was not run whole, and nothing it was run on speaks against it.
     fn is_open(&self, tree: &Oid) -> bool {
-        let samples = self.samples.get(tree).map_or(&[][..], Vec::as_slice);
-        !self.trials.contains_key(tree) && gates::of_samples(samples).is_none()
+        let samples = self.samples_of(tree);
+        let against = gates::of_samples(samples)
+            .or_else(|| gates::of_canary(samples, self.samples_of(self.head)));
+        !self.trials.contains_key(tree) && against.is_none()
+    }
+
+    fn samples_of(&self, tree: &Oid) -> &[Sample] {
+        self.samples.get(tree).map_or(&[], Vec::as_slice)
     }
 
     fn samples_to_run(&self, open: &[Runner<'_>]) -> Vec<Leg> {
@@ -138,7 +148,11 @@ impl<'a> Course<'a> {
         };
         let failing = legs(Part::Failing, &|_| true);
         if !failing.is_empty() {
-            return failing;
+            let control = self.samples_of(self.head).is_empty().then(|| Leg {
+                tree: self.head.clone(),
+                stage: Stage::Control,
+            });
+            return control.into_iter().chain(failing).collect();
         }
         legs(Part::Near, &|r| !near(r.candidate, self.triage).is_empty())
     }

@@ -21,6 +21,8 @@ pub enum HandedIn {
 
 /// Everything ranking looks at.
 pub struct Field<'a> {
+    /// The head's tree.
+    pub head: &'a Oid,
     pub opening: &'a Opening,
     pub triage: &'a Triage,
     pub handed_in: &'a BTreeMap<String, HandedIn>,
@@ -177,9 +179,13 @@ fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> P
         .flatten()
         .collect();
     let mut objections = gates::of_trials(candidate, &trials, field.triage);
+    let samples = |tree: &Oid| field.samples.get(tree).map_or(&[][..], Vec::as_slice);
+    let own = samples(&candidate.trial_tree);
     if trials.is_empty() {
-        let samples = field.samples.get(&candidate.trial_tree);
-        objections.extend(samples.and_then(|s| gates::of_samples(s)));
+        objections.extend(gates::of_samples(own));
+    }
+    if !objections.iter().any(gates::disqualifies) {
+        objections.extend(gates::of_canary(own, samples(field.head)));
     }
     let score = field.scoring.and_then(|s| s.scores.get(variant));
     let costs: Vec<&str> = objections

@@ -464,6 +464,7 @@ impl Run {
         }
         let placed = self.placed();
         let step = race::next(&Course {
+            head: &self.change.tree,
             opening,
             triage,
             handed_in: &self.handed_in,
@@ -534,6 +535,7 @@ impl Run {
             return vec![];
         };
         rank::place(&Field {
+            head: &self.change.tree,
             opening,
             triage,
             handed_in: &self.handed_in,

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeSet;
 
+pub mod canary;
 mod go;
 mod java;
 mod javascript;
@@ -23,7 +24,7 @@ pub use line::quote;
 pub use near::near;
 
 use crate::event::{Exit, Outcome, TestReport};
-use line::Segment;
+use line::{Segment, Word};
 
 /// A shell takes one argument of 128 KiB; the line is one.
 const LONGEST: usize = 96 << 10;
@@ -40,16 +41,14 @@ pub fn command(test: &str, wanted: &BTreeSet<String>, paths: &Paths) -> Option<S
     let segments = line::read(test)?;
     let runner = line::the_runner(&segments, is_runner)?;
     let words = runner.unwrapped()?;
-    let edit = match words.first()?.command()? {
-        "pytest" | "py.test" => python::pytest(words, wanted, paths),
-        name if python::is_python(name) => python::module(words, wanted, paths),
-        "cargo" => rust::cargo(words, wanted),
-        "go" => go::test(words, wanted),
-        "node" => javascript::node(words, wanted),
-        "jest" => javascript::jest(words, wanted, paths),
-        "vitest" => javascript::vitest(words, wanted, paths),
-        "mvn" | "mvnw" => java::maven(words, wanted),
-        _ => None,
+    let edit = match Runner::of(words)? {
+        Runner::Pytest => python::select(words, wanted, paths),
+        Runner::Cargo | Runner::Nextest => rust::cargo(words, wanted),
+        Runner::Go => go::test(words, wanted),
+        Runner::Node => javascript::node(words, wanted),
+        Runner::Jest => javascript::jest(words, wanted, paths),
+        Runner::Vitest => javascript::vitest(words, wanted, paths),
+        Runner::Maven => java::maven(words, wanted),
     }?;
     let made = edit.of(test);
     (made.len() <= LONGEST).then_some(made)
@@ -65,13 +64,46 @@ pub fn is_an_answer(report: &TestReport, wanted: &BTreeSet<String>) -> bool {
     stopped || passes || !report.bad().is_empty()
 }
 
+/// What runs the tests, as far as the command says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Runner {
+    Pytest,
+    Cargo,
+    Nextest,
+    Go,
+    Node,
+    Jest,
+    Vitest,
+    Maven,
+}
+
+impl Runner {
+    /// The words begin with the command.
+    fn of(words: &[Word<'_>]) -> Option<Runner> {
+        Some(match words.first()?.command()? {
+            "pytest" | "py.test" => Runner::Pytest,
+            name if python::is_python(name) => Runner::Pytest,
+            "cargo" if rust::is_nextest(words) => Runner::Nextest,
+            "cargo" => Runner::Cargo,
+            "go" => Runner::Go,
+            "node" => Runner::Node,
+            "jest" => Runner::Jest,
+            "vitest" => Runner::Vitest,
+            "mvn" | "mvnw" => Runner::Maven,
+            _ => return None,
+        })
+    }
+}
+
+fn runner(test: &str) -> Option<Runner> {
+    let segments = line::read(test)?;
+    let segment = line::the_runner(&segments, is_runner)?;
+    Runner::of(segment.unwrapped()?)
+}
+
 fn is_runner(segment: &Segment<'_>) -> bool {
-    const RUNNERS: [&str; 9] = [
-        "pytest", "py.test", "cargo", "go", "node", "jest", "vitest", "mvn", "mvnw",
-    ];
     let words = segment.unwrapped();
-    let command = words.as_ref().and_then(|w| w.first()?.command());
-    command.is_some_and(|name| RUNNERS.contains(&name) || python::is_python(name))
+    words.is_some_and(|words| Runner::of(words).is_some())
 }
 
 #[cfg(test)]

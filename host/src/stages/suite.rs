@@ -19,6 +19,9 @@ use crate::rules::select;
 use super::{Cx, StageError, failed};
 
 mod ground;
+mod watched;
+
+pub use watched::{Watched, run_watched, with_canary};
 
 /// Beyond what the commands may take: making a workspace of a large repository, and clearing up.
 const MARGIN: Duration = Duration::from_secs(600);
@@ -89,7 +92,7 @@ async fn report(
 }
 
 /// None where these tests cannot be run by themselves, or what ran was something else.
-async fn run_only(
+pub async fn run_only(
     cx: &Cx,
     tree: &Oid,
     commit: Option<&Oid>,

@@ -10,8 +10,8 @@ use super::screen::status_tone;
 use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
-    Candidate, Ended, Event, Fact, Fault, Flips, IgnoreReason, ModelAnswer, Oid, Outcome, Part,
-    PluginCall, PluginFailure, Refusal, RefusalKind, Role, RunStatus, Sample, Score, Scoring,
+    Canary, Candidate, Ended, Event, Fact, Fault, Flips, IgnoreReason, ModelAnswer, Oid, Outcome,
+    Part, PluginCall, PluginFailure, Refusal, RefusalKind, Role, RunStatus, Sample, Score, Scoring,
     Sighting, TestReport, ToolReport, Trial, Verdict,
 };
 
@@ -334,11 +334,18 @@ fn sample_words(sample: &Sample) -> (Tone, String) {
     };
     let tree = sample.tree.short();
     let passed = sample.asked as usize - sample.bad.len().min(sample.asked as usize);
+    let canary = match sample.canary {
+        None => "",
+        Some(Canary::Failed) => "; the one that must fail failed",
+        Some(Canary::Passed) => "; the one that must fail was called passed",
+        Some(Canary::Absent) => "; of the one that must fail it said nothing",
+    };
     let told = format!(
-        "tree {tree}: {passed} of {} {what} passed",
+        "tree {tree}: {passed} of {} {what} passed{canary}",
         count(sample.asked as usize, "test")
     );
-    let tone = if sample.bad.is_empty() {
+    let believed = matches!(sample.canary, None | Some(Canary::Failed));
+    let tone = if sample.bad.is_empty() && believed {
         Tone::Good
     } else {
         Tone::Bad

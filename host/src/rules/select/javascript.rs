@@ -33,6 +33,14 @@ pub fn node(words: &[Word<'_>], wanted: &BTreeSet<String>) -> Option<Edit> {
     })
 }
 
+/// The last name on the way to a test.
+pub fn own_name(id: &str) -> &str {
+    let last = id.rsplit("::").next().unwrap_or(id);
+    AGAIN
+        .find(last)
+        .map_or(last, |again| &last[..again.start()])
+}
+
 fn names(id: &str) -> BTreeSet<String> {
     let parts = id.split("::").filter(|part| !part.is_empty());
     parts

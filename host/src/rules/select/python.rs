@@ -18,8 +18,16 @@ pub fn is_python(name: &str) -> bool {
     version.is_some_and(|v| v.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
+/// The words begin with `pytest`, or with a python.
+pub fn select(words: &[Word<'_>], wanted: &BTreeSet<String>, paths: &Paths) -> Option<Edit> {
+    match words.first()?.command() {
+        Some(name) if is_python(name) => module(words, wanted, paths),
+        _ => pytest(words, wanted, paths),
+    }
+}
+
 /// `python -m pytest ...`.
-pub fn module(words: &[Word<'_>], wanted: &BTreeSet<String>, paths: &Paths) -> Option<Edit> {
+fn module(words: &[Word<'_>], wanted: &BTreeSet<String>, paths: &Paths) -> Option<Edit> {
     let known = |w: &&Word<'_>| w.plain.as_deref().is_some_and(|p| OF_PYTHON.contains(&p));
     let options = words.iter().skip(1).take_while(known).count();
     match &words[1 + options..] {
@@ -31,7 +39,7 @@ pub fn module(words: &[Word<'_>], wanted: &BTreeSet<String>, paths: &Paths) -> O
 }
 
 /// The words begin with `pytest`.
-pub fn pytest(words: &[Word<'_>], wanted: &BTreeSet<String>, paths: &Paths) -> Option<Edit> {
+fn pytest(words: &[Word<'_>], wanted: &BTreeSet<String>, paths: &Paths) -> Option<Edit> {
     if words.iter().any(|w| w.is("--pyargs") || w.is("--")) {
         return None;
     }
@@ -80,7 +88,7 @@ fn node(id: &str, paths: &Paths) -> Option<String> {
 }
 
 /// The file a dotted name stands for, and the classes in it.
-fn file<'a>(dotted: &'a str, paths: &Paths) -> Option<(String, Vec<&'a str>)> {
+pub fn file<'a>(dotted: &'a str, paths: &Paths) -> Option<(String, Vec<&'a str>)> {
     let parts: Vec<&str> = dotted.split('.').collect();
     (1..=parts.len()).rev().find_map(|n| {
         let path = format!("{}.py", parts[..n].join("/"));

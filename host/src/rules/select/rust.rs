@@ -39,9 +39,13 @@ const TAKE_A_VALUE: [&str; 23] = [
 const OF_THE_BINARY: [&str; 5] = ["--test-threads", "--skip", "--format", "--color", "-Z"];
 
 /// The words begin with `cargo`.
+pub fn is_nextest(words: &[Word<'_>]) -> bool {
+    behind_cargo(words).first().is_some_and(|w| w.is("nextest"))
+}
+
+/// The words begin with `cargo`.
 pub fn cargo(words: &[Word<'_>], wanted: &BTreeSet<String>) -> Option<Edit> {
-    let toolchain = words.get(1).is_some_and(|w| w.raw.starts_with('+'));
-    let words = &words[1 + usize::from(toolchain)..];
+    let words = behind_cargo(words);
     match words {
         [test, rest @ ..] if test.is("test") || test.is("t") => libtest(words, rest, wanted),
         [next, run, rest @ ..] if next.is("nextest") && (run.is("run") || run.is("r")) => {
@@ -49,6 +53,11 @@ pub fn cargo(words: &[Word<'_>], wanted: &BTreeSet<String>) -> Option<Edit> {
         }
         _ => None,
     }
+}
+
+fn behind_cargo<'a, 'b>(words: &'b [Word<'a>]) -> &'b [Word<'a>] {
+    let toolchain = words.get(1).is_some_and(|w| w.raw.starts_with('+'));
+    &words[1 + usize::from(toolchain)..]
 }
 
 fn libtest(all: &[Word<'_>], rest: &[Word<'_>], wanted: &BTreeSet<String>) -> Option<Edit> {

@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::event::{Candidate, Fact, Oid, Part as Sampled, TestReport, Triage};
+use crate::event::{Canary, Candidate, Fact, Oid, Part as Sampled, Sample, TestReport, Triage};
 use crate::rules::compare;
 use crate::rules::race::{self, Leg, Stage};
 use crate::rules::rank::HandedIn;
 use crate::rules::run::Run;
 
-use crate::stages::suite::{self, Part};
+use crate::stages::suite::{self, Part, Watched};
 use crate::stages::{Cx, StageError};
 
 /// As far as the host's permits go; each result is durable on its own.
@@ -21,11 +21,15 @@ pub async fn legs(cx: &Cx, run: &Run, legs: &[Leg]) -> Result<Vec<Fact>, StageEr
         .as_ref()
         .ok_or_else(|| StageError::new("no triage"))?;
     let legs = legs.iter().map(|leg| async move {
-        let fact = match leg.stage {
-            Stage::Whole(round) => whole(cx, run, &leg.tree, round, triage).await?,
+        let facts = match leg.stage {
+            Stage::Control => vec![control(cx, run, &leg.tree, triage).await?],
+            Stage::Whole(round) => vec![whole(cx, run, &leg.tree, round, triage).await?],
             Stage::Sample(part) => sample(cx, run, &leg.tree, part, triage).await?,
         };
-        cx.recorder.record(fact).await
+        for fact in facts {
+            cx.recorder.record(fact).await?;
+        }
+        Ok::<(), StageError>(())
     });
     for leg in futures::future::join_all(legs).await {
         leg?;
@@ -64,26 +68,66 @@ async fn remembered(cx: &Cx, tree: &Oid, round: u32) -> Result<Option<TestReport
     }))
 }
 
-/// Where these tests turn out not to run by themselves, the whole suite did, and that is its first round.
+/// The head's own sources cannot have known what a candidate would want to hide.
+async fn control(cx: &Cx, run: &Run, head: &Oid, triage: &Triage) -> Result<Fact, StageError> {
+    let name = format!("{}-control", run.id);
+    let watched = suite::with_canary(cx, head, &name, &triage.failing).await?;
+    let canary = watched.as_ref().and_then(|w| w.canary);
+    let sample = match watched.and_then(|w| w.report) {
+        Some(report) => compare::sample(head, Sampled::Failing, &triage.failing, &report, canary),
+        None => unanswered(head, triage, canary),
+    };
+    Ok(Fact::Sampled { sample })
+}
+
+/// Nothing is known of the tests that were asked for.
+fn unanswered(tree: &Oid, triage: &Triage, canary: Option<Canary>) -> Sample {
+    Sample {
+        tree: tree.clone(),
+        part: Sampled::Failing,
+        asked: triage.failing.len() as u32,
+        bad: BTreeSet::new(),
+        problem: None,
+        output: String::new(),
+        seconds: 0.0,
+        canary,
+    }
+}
+
+/// Where these tests turn out not to run by themselves, the whole suite does, and that is its first round.
 async fn sample(
     cx: &Cx,
     run: &Run,
     tree: &Oid,
     part: Sampled,
     triage: &Triage,
-) -> Result<Fact, StageError> {
-    let (wanted, what) = match part {
-        Sampled::Failing => (triage.failing.clone(), "failing"),
-        Sampled::Near => (near(run, tree, triage), "near"),
+) -> Result<Vec<Fact>, StageError> {
+    let (wanted, name) = match part {
+        Sampled::Failing => (
+            triage.failing.clone(),
+            format!("{}-{}-failing", run.id, tree.short()),
+        ),
+        Sampled::Near => (
+            near(run, tree, triage),
+            format!("{}-{}-near", run.id, tree.short()),
+        ),
     };
-    let name = format!("{}-{}-{what}", run.id, tree.short());
-    let report = suite::run(cx, tree, None, &name, Part::Only(&wanted)).await?;
-    if !report.partial {
-        let trial = compare::trial(tree, 1, &report, triage);
-        return Ok(Fact::Tried { trial });
+    let watched = match part {
+        Sampled::Failing => suite::run_watched(cx, tree, &name, &wanted).await?,
+        Sampled::Near => Watched {
+            report: suite::run_only(cx, tree, None, &name, &wanted).await?,
+            canary: None,
+        },
+    };
+    if let Some(report) = &watched.report {
+        let sample = compare::sample(tree, part, &wanted, report, watched.canary);
+        return Ok(vec![Fact::Sampled { sample }]);
     }
-    let sample = compare::sample(tree, part, &wanted, &report);
-    Ok(Fact::Sampled { sample })
+    let told = watched.canary.map(|canary| Fact::Sampled {
+        sample: unanswered(tree, triage, Some(canary)),
+    });
+    let whole = whole(cx, run, tree, 1, triage).await?;
+    Ok(told.into_iter().chain([whole]).collect())
 }
 
 fn near(run: &Run, tree: &Oid, triage: &Triage) -> BTreeSet<String> {

@@ -6,7 +6,7 @@
 use super::super::super::compare;
 pub use super::super::super::race::Stage;
 use super::*;
-use crate::event::{Part, VariantState};
+use crate::event::{Canary, Part, VariantState};
 
 /// A candidate that changes this many lines.
 fn of_lines(tree: &str, lines: u32) -> Candidate {
@@ -37,9 +37,13 @@ impl Tale {
     }
 
     fn sampled(&mut self, tree: &str, part: Part, said: &str) -> &mut Tale {
+        self.watched(tree, part, said, None)
+    }
+
+    fn watched(&mut self, tree: &str, part: Part, said: &str, canary: Option<Canary>) -> &mut Tale {
         let said = report(said);
         let asked = said.tests.keys().cloned().collect();
-        let sample = compare::sample(&oid(tree), part, &asked, &said);
+        let sample = compare::sample(&oid(tree), part, &asked, &said, canary);
         self.then(Fact::Sampled { sample })
     }
 
@@ -82,10 +86,59 @@ fn samples(part: Part, trees: &[&str]) -> Next {
     Next::Validate(trees.iter().map(leg).collect())
 }
 
+/// The head is asked beside the first candidates.
+fn control_and(trees: &[&str]) -> Next {
+    let Next::Validate(legs) = samples(Part::Failing, trees) else {
+        unreachable!("that is what it makes");
+    };
+    let control = Leg {
+        tree: oid("tree"),
+        stage: Stage::Control,
+    };
+    Next::Validate([control].into_iter().chain(legs).collect())
+}
+
+#[test]
+fn whoever_passes_the_test_that_must_fail_is_believed_nothing() {
+    for canary in [Canary::Passed, Canary::Absent] {
+        let mut tale = Tale::begins();
+        tale.field(true, &[("A", "t1", 1)]);
+        tale.watched("tree", Part::Failing, "a-", Some(Canary::Failed));
+        tale.watched("t1", Part::Failing, "a+", Some(canary));
+        assert_eq!(tale.next(), Next::Decide);
+        let (state, because) = tale.state("A");
+        assert_eq!(state, VariantState::Lost);
+        assert!(because.contains("cannot be believed"), "{because}");
+    }
+}
+
+#[test]
+fn a_canary_that_does_not_fail_at_the_head_counts_for_nothing() {
+    for at_head in [None, Some(Canary::Absent), Some(Canary::Passed)] {
+        let mut tale = Tale::begins();
+        tale.field(true, &[("A", "t1", 1)]);
+        tale.watched("tree", Part::Failing, "a-", at_head);
+        tale.watched("t1", Part::Failing, "a+", Some(Canary::Absent));
+        assert_eq!(tale.next(), whole(&[("t1", 1)]));
+    }
+}
+
+#[test]
+fn a_suite_that_passes_where_its_failing_tests_alone_said_nothing_is_no_way_round_the_canary() {
+    let mut tale = Tale::begins();
+    tale.field(true, &[("A", "t1", 1)]);
+    tale.watched("tree", Part::Failing, "a-", Some(Canary::Failed));
+    tale.watched("t1", Part::Failing, "", Some(Canary::Absent));
+    tale.tried("t1", 1, '+').scored(&[("A", 90.0)]);
+    assert_eq!(tale.state("A").0, VariantState::Lost);
+}
+
 #[test]
 fn the_failing_tests_come_first_and_whoever_fails_them_runs_nothing_more() {
     let mut tale = Tale::begins();
     tale.field(true, &[("A", "t1", 9), ("B", "t2", 1)]);
+    assert_eq!(tale.next(), control_and(&["t2", "t1"]));
+    tale.sampled("tree", Part::Failing, "a-");
     assert_eq!(tale.next(), samples(Part::Failing, &["t2", "t1"]));
     tale.sampled("t2", Part::Failing, "a-");
     assert_eq!(tale.next(), samples(Part::Failing, &["t1"]));
