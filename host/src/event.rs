@@ -32,8 +32,22 @@ pub struct Event {
     pub project: String,
     /// None for what happens outside a run, such as a sighting of the watcher.
     pub run: Option<RunId>,
+    /// Place in the run's own stream, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Which tenure of the project this was stated in; each host that takes a project over counts one more. What a
+    /// later tenure states of a run takes the place of what an earlier one states from that version on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u64,
+    /// The host that stated it, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     #[serde(flatten)]
     pub fact: Fact,
+}
+
+fn is_zero(epoch: &u64) -> bool {
+    *epoch == 0
 }
 
 /// Name of a run: `<project>-<time>-<short head>`, unique on a host and fit for a branch name.

@@ -20,14 +20,18 @@ mod chain;
 mod derived;
 mod file;
 mod memory;
+mod post;
 mod readers;
 mod record;
+mod tenure;
 mod writer;
 
 pub use file::holder;
 pub use memory::Flake;
+pub use post::Dead;
 use readers::Readers;
 use record::Draft;
+pub use tenure::Tenures;
 use writer::{Work, Writer};
 
 /// How often a store opened for reading looks whether another process has written.
@@ -45,6 +49,7 @@ struct Inner {
     readers: Arc<Readers>,
     writer: Option<Writer>,
     newest: Arc<watch::Sender<i64>>,
+    tenures: Tenures,
 }
 
 /// What is wrong with the log, and what to do about it.
@@ -102,6 +107,14 @@ pub enum StoreError {
         found: u64,
     },
     #[error(
+        "{project} is in the hands of another host now, or of none: nothing more can be stated about it here"
+    )]
+    NotHeld { project: String },
+    #[error(
+        "event {id} has the place of event {other} in its run: two hosts stated it in one tenure"
+    )]
+    Contradicts { id: String, other: String },
+    #[error(
         "the fact cannot be kept, since it would not read back (is a number in it not finite?)"
     )]
     Unfit { source: serde_json::Error },
@@ -120,6 +133,18 @@ pub enum StoreError {
     },
     #[error("the thread that serves {} has ended", .path.display())]
     Stopped { path: PathBuf },
+}
+
+impl StoreError {
+    /// Only who asked is refused; whatever shares a commit with it is kept.
+    fn concerns_one(&self) -> bool {
+        matches!(
+            self,
+            StoreError::Overtaken { .. }
+                | StoreError::NotHeld { .. }
+                | StoreError::Contradicts { .. }
+        )
+    }
 }
 
 /// Which events somebody wants; an empty filter wants all.
@@ -158,8 +183,9 @@ impl Store {
         let connection = file::open_for_writing(path)?;
         let newest = readers::newest(&connection).map_err(file::refused(path))?;
         let newest = Arc::new(watch::Sender::new(newest));
-        let writer = Writer::start(path, connection, lock, newest.clone())?;
-        Ok(Store::over(path, Some(writer), newest))
+        let tenures = Tenures::default();
+        let writer = Writer::start(path, connection, lock, newest.clone(), tenures.clone())?;
+        Ok(Store::over(path, Some(writer), newest, tenures))
     }
 
     /// Opens the log for reading beside a daemon that writes it, or without one.
@@ -171,10 +197,16 @@ impl Store {
             path,
             None,
             Arc::new(watch::Sender::new(newest)),
+            Tenures::default(),
         ))
     }
 
-    fn over(path: &Path, writer: Option<Writer>, newest: Arc<watch::Sender<i64>>) -> Store {
+    fn over(
+        path: &Path,
+        writer: Option<Writer>,
+        newest: Arc<watch::Sender<i64>>,
+        tenures: Tenures,
+    ) -> Store {
         let readers = Arc::new(Readers::of(path));
         Store {
             inner: Arc::new(Inner {
@@ -182,8 +214,14 @@ impl Store {
                 readers,
                 writer,
                 newest,
+                tenures,
             }),
         }
+    }
+
+    /// Which projects this host may state anything about.
+    pub fn tenures(&self) -> &Tenures {
+        &self.inner.tenures
     }
 
     /// Keeps a fact. It is on disk when this returns; it may be there too when the future is dropped.
@@ -207,6 +245,57 @@ impl Store {
     ) -> Result<Event, StoreError> {
         self.keep(Draft::new(project, Some(run), Some(expected_len), &fact)?)
             .await
+    }
+
+    /// Keeps what another host stated, once, whenever and however often it comes. The event as it stands here; None
+    /// where it was here already.
+    pub async fn import(&self, told: Event) -> Result<Option<Event>, StoreError> {
+        let draft = Draft::new(&told.project, told.run.as_ref(), None, &told.fact)?;
+        let work = Work::Import(Box::new(draft), Box::new(told));
+        self.writer()?.perform(work).await
+    }
+
+    /// Events that are still to be told to the fleet, oldest first.
+    pub async fn waiting(&self, limit: usize) -> Result<Vec<Event>, StoreError> {
+        self.read(move |c| post::waiting(c, limit)).await
+    }
+
+    /// How many are still to be told, and the seq of the oldest; behind the newest event where there is none.
+    pub async fn backlog(&self) -> Result<(u64, i64), StoreError> {
+        self.read(post::backlog).await
+    }
+
+    /// These were told.
+    pub async fn told(&self, seqs: Vec<i64>) -> Result<(), StoreError> {
+        self.post(post::Work::Told(seqs)).await
+    }
+
+    /// Every event has to be told again; a note of the name is kept with it.
+    pub async fn tell_all(&self, name: &str, value: &str) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.post(post::Work::TellAll { name, value }).await
+    }
+
+    pub async fn note(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |c| post::note(c, &name)).await
+    }
+
+    /// What could not be told, or not be understood; oldest first.
+    pub async fn dead(&self) -> Result<Vec<Dead>, StoreError> {
+        self.read(post::dead).await
+    }
+
+    pub async fn bury(&self, dead: Dead) -> Result<(), StoreError> {
+        self.post(post::Work::Bury(dead)).await
+    }
+
+    pub async fn revive(&self, id: &str) -> Result<(), StoreError> {
+        self.post(post::Work::Revive { id: id.to_owned() }).await
+    }
+
+    async fn post(&self, work: post::Work) -> Result<(), StoreError> {
+        self.writer()?.perform(Work::Fleet(work)).await.map(drop)
     }
 
     /// Keeps the packed journal of a plugin call under the digest its fact will name; keeping it twice is

@@ -215,6 +215,9 @@ mod tests {
             at,
             project: "p".into(),
             run: Some(RunId(run.into())),
+            version: None,
+            epoch: 0,
+            origin: None,
             fact,
         }
     }

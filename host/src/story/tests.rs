@@ -21,6 +21,9 @@ fn events(facts: Vec<(f64, Value)>) -> Vec<Event> {
             at: start + jiff::SignedDuration::from_secs_f64(second),
             project: "billing".to_owned(),
             run: Some(crate::event::RunId(RUN.to_owned())),
+            version: None,
+            epoch: 0,
+            origin: None,
             fact: serde_json::from_value(fact).expect("the test's fact is one"),
         })
         .collect()

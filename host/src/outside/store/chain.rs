@@ -29,6 +29,8 @@ pub struct Row<'a> {
     pub project: &'a str,
     pub run: Option<&'a str>,
     pub version: Option<i64>,
+    pub epoch: i64,
+    pub origin: Option<&'a str>,
     pub kind: &'a str,
     pub subject: &'a str,
     pub body: &'a str,
@@ -50,6 +52,11 @@ impl Row<'_> {
             self.subject,
             self.body,
         ];
+        // What was kept before there were others has neither, and hashes as it did then.
+        if self.epoch != 0 || self.origin.is_some() {
+            hasher.update(self.epoch.to_be_bytes());
+            hasher.update(self.origin.unwrap_or("").as_bytes());
+        }
         for text in texts {
             // The length first, so that no two rows can spell the same bytes.
             hasher.update((text.len() as u64).to_be_bytes());
@@ -82,7 +89,7 @@ pub fn verify(connection: &Connection, path: &Path) -> Result<Verified, ReadErro
         hash: START,
     };
     let mut statement = connection.prepare(
-        "SELECT seq, id, at, project, run, version, type, subject, body, hash
+        "SELECT seq, id, at, project, run, version, type, subject, body, hash, epoch, origin
          FROM events ORDER BY seq",
     )?;
     let mut rows = statement.query([])?;
@@ -111,6 +118,8 @@ fn follow(row: &rusqlite::Row<'_>, before: &Last) -> Option<Last> {
         project: text(3)?,
         run,
         version: row.get(5).ok()?,
+        epoch: row.get(10).ok()?,
+        origin: row.get_ref(11).ok()?.as_str_or_null().ok()?,
         kind: text(6)?,
         subject: text(7)?,
         body: text(8)?,

@@ -6,7 +6,7 @@
 use rusqlite::{Transaction, params};
 
 use super::record::{self, nanoseconds, read_event};
-use super::{ReadError, StoreError, memory};
+use super::{ReadError, StoreError, memory, readers};
 use crate::event::{
     Delivery, Event, Fact, Opening, RunId, RunStatus, Sighting, TestReport, Usage, VariantState,
     Verdict,
@@ -25,13 +25,46 @@ const TABLES: [&str; 8] = [
 
 /// What this event means to the derived tables. Taking one in twice changes nothing.
 pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
+    let Some(run) = &event.run else {
+        return note(tx, event);
+    };
+    let version = record::number(event.version.unwrap_or(0));
+    let of_others = |condition: &str| {
+        let query = format!("SELECT EXISTS (SELECT 1 FROM events WHERE run = ?1 AND {condition})");
+        tx.prepare_cached(&query)?.query_row(
+            params![run.0, record::number(event.epoch), version],
+            |row| row.get::<_, bool>(0),
+        )
+    };
+    note(tx, event)?;
+    if of_others("epoch > ?2 AND version <= ?3")? {
+        // Money it cost is spent, and commits it made are ours; of the run it says nothing any more.
+        return Ok(());
+    }
+    if of_others("epoch < ?2 AND version >= ?3")? {
+        return tell_anew(tx, run);
+    }
+    take_in_for_run(tx, run, event)
+}
+
+/// What the run's events come to without those that were stated in vain.
+fn tell_anew(tx: &Transaction<'_>, run: &RunId) -> Result<(), ReadError> {
+    tx.execute("DELETE FROM runs WHERE run = ?1", [&run.0])?;
+    tx.execute("DELETE FROM heats WHERE run = ?1", [&run.0])?;
+    for event in readers::run_events(tx, run)? {
+        take_in_for_run(tx, run, &event)?;
+    }
+    Ok(())
+}
+
+/// What holds whatever becomes of the run.
+fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
     match &event.fact {
         Fact::Watched {
             sighting: Sighting::Adopted { tip } | Sighting::Ignored { tip, .. },
         } => note_tip(tx, event, &tip.0)?,
         Fact::ChangeSeen { change } => {
             note_tip(tx, event, &change.head.0)?;
-            open_run(tx, event)?;
         }
         Fact::Tested { report, suite, .. } if !report.partial => {
             note_report(tx, event, report, suite)?
@@ -59,14 +92,12 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
         }
         _ => {}
     }
-    match &event.run {
-        Some(run) => take_in_for_run(tx, run, &event.fact),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
-fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, fact: &Fact) -> Result<(), ReadError> {
-    match fact {
+fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(), ReadError> {
+    match &event.fact {
+        Fact::ChangeSeen { .. } => open_run(tx, event)?,
         Fact::TournamentOpened { opening } => enter(tx, run, opening)?,
         Fact::Proposed { variant, .. } => mark(tx, "proposed", run, variant)?,
         Fact::Refused { variant, .. } => mark(tx, "refused", run, variant)?,
@@ -111,8 +142,15 @@ pub fn status_name(status: RunStatus) -> Result<String, ReadError> {
 }
 
 fn note_tip(tx: &Transaction<'_>, event: &Event, tip: &str) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR IGNORE INTO tips (seq, project, tip) VALUES (?1, ?2, ?3)")?
-        .execute(params![event.seq, event.project, tip])?;
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO tips (seq, project, tip, epoch) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![
+        event.seq,
+        event.project,
+        tip,
+        record::number(event.epoch)
+    ])?;
     Ok(())
 }
 
@@ -122,7 +160,7 @@ fn nothing_between(tx: &Transaction<'_>, event: &Event, merge: &str) -> rusqlite
     tx.prepare_cached(
         "SELECT NOT EXISTS (
              SELECT 1 FROM own_commits WHERE project = ?1 AND oid = ?2 AND onto IS NOT NULL
-                AND onto <> (SELECT tip FROM tips WHERE project = ?1 ORDER BY seq DESC LIMIT 1))",
+                AND onto <> (SELECT tip FROM tips WHERE project = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1))",
     )?
     .query_row([&event.project, merge], |row| row.get(0))
 }

@@ -59,8 +59,14 @@ pub fn newest(c: &Connection) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
+/// A later tenure takes the place of what an earlier one stated of the run from some version on: of a host that was
+/// thought dead, say, and came back.
+pub const STANDS: &str = "NOT EXISTS (SELECT 1 FROM events AS later WHERE later.run = events.run
+    AND later.epoch > events.epoch AND later.version <= events.version)";
+
 pub fn run_events(c: &Connection, run: &RunId) -> Answer<Vec<Event>> {
-    let query = format!("SELECT {COLUMNS} FROM events WHERE run = ?1 ORDER BY version");
+    let query =
+        format!("SELECT {COLUMNS} FROM events WHERE run = ?1 AND {STANDS} ORDER BY version");
     events(c, &query, [&run.0])
 }
 
@@ -190,9 +196,11 @@ fn summary(row: &Row<'_>) -> Answer<Option<RunSummary>> {
 }
 
 pub fn last_tip(c: &Connection, project: &str) -> rusqlite::Result<Option<Oid>> {
-    c.prepare_cached("SELECT tip FROM tips WHERE project = ?1 ORDER BY seq DESC LIMIT 1")?
-        .query_row([project], |row| row.get(0).map(Oid))
-        .optional()
+    c.prepare_cached(
+        "SELECT tip FROM tips WHERE project = ?1 ORDER BY epoch DESC, seq DESC LIMIT 1",
+    )?
+    .query_row([project], |row| row.get(0).map(Oid))
+    .optional()
 }
 
 pub fn last_sighting(c: &Connection, project: &str) -> Answer<Option<Sighting>> {

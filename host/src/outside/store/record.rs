@@ -11,7 +11,7 @@ use super::{ReadError, StoreError, chain};
 use crate::event::{Event, Fact, RunId};
 
 /// The columns `read_event` expects, in its order.
-pub const COLUMNS: &str = "seq, id, at, project, run, body, subject";
+pub const COLUMNS: &str = "seq, id, at, project, run, body, subject, version, epoch, origin";
 
 /// A fact on its way into the log.
 pub struct Draft {
@@ -54,18 +54,61 @@ impl Draft {
         })
     }
 
-    /// Writes the row as the next of the log and of its run.
-    pub fn write(&self, tx: &Transaction<'_>) -> Result<Event, ReadError> {
-        let version = self.next_version(tx)?;
-        let last = chain::last(tx)?;
+    pub fn project(&self) -> &str {
+        &self.project
+    }
+
+    /// Writes the row as the next of the log and of its run, stated in this tenure.
+    pub fn write(&self, tx: &Transaction<'_>, epoch: u64) -> Result<Event, ReadError> {
         let event = Event {
-            seq: last.seq + 1,
+            seq: 0,
             id: uuid::Uuid::now_v7().to_string(),
             at: Timestamp::now(),
             project: self.project.clone(),
             run: self.run.clone(),
+            version: self.next_version(tx, epoch)?,
+            epoch,
+            origin: None,
             fact: self.fact.clone(),
         };
+        self.insert(tx, event)
+    }
+
+    /// Writes what another host stated, as it stated it. None where it is here already.
+    ///
+    /// # Errors
+    /// `Contradicts` where another event has its place.
+    pub fn import(&self, tx: &Transaction<'_>, told: &Event) -> Result<Option<Event>, ReadError> {
+        let known: i64 = tx
+            .prepare_cached("SELECT count(*) FROM events WHERE id = ?1")?
+            .query_row([&told.id], |row| row.get(0))?;
+        if known > 0 {
+            return Ok(None);
+        }
+        if let (Some(run), Some(version)) = (&told.run, told.version) {
+            let taken: Option<String> = tx
+                .prepare_cached(
+                    "SELECT id FROM events WHERE run = ?1 AND epoch = ?2 AND version = ?3",
+                )?
+                .query_row(params![run.0, number(told.epoch), number(version)], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            if let Some(other) = taken {
+                return Err(StoreError::Contradicts {
+                    id: told.id.clone(),
+                    other,
+                }
+                .into());
+            }
+        }
+        self.insert(tx, told.clone()).map(Some)
+    }
+
+    /// The event gets its place in this log.
+    fn insert(&self, tx: &Transaction<'_>, mut event: Event) -> Result<Event, ReadError> {
+        let last = chain::last(tx)?;
+        event.seq = last.seq + 1;
         let at = nanoseconds(event.at);
         let run = self.run.as_ref().map(|run| run.0.as_str());
         let row = chain::Row {
@@ -74,15 +117,17 @@ impl Draft {
             at,
             project: &self.project,
             run,
-            version,
+            version: event.version.map(number),
+            epoch: number(event.epoch),
+            origin: event.origin.as_deref(),
             kind: &self.kind,
             subject: &self.subject,
             body: &self.body,
         };
         let hash = row.hash_after(&last.hash);
         tx.prepare_cached(
-            "INSERT INTO events (seq, id, at, project, run, version, type, subject, body, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO events (seq, id, at, project, run, version, epoch, origin, type, subject, body, hash)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             row.seq,
@@ -90,7 +135,9 @@ impl Draft {
             at,
             row.project,
             run,
-            version,
+            row.version,
+            row.epoch,
+            row.origin,
             row.kind,
             row.subject,
             row.body,
@@ -99,29 +146,43 @@ impl Draft {
         Ok(event)
     }
 
-    fn next_version(&self, tx: &Transaction<'_>) -> Result<Option<i64>, ReadError> {
+    fn next_version(&self, tx: &Transaction<'_>, epoch: u64) -> Result<Option<u64>, ReadError> {
         let Some(run) = &self.run else {
             return Ok(None);
         };
-        let length = run_length(tx, run)?;
-        match self.expected_len {
-            Some(expected) if expected != length as u64 => Err(StoreError::Overtaken {
-                run: run.clone(),
-                expected,
-                found: length as u64,
-            }
-            .into()),
-            _ => Ok(Some(length + 1)),
+        let (length, newest) = reached(tx, run)?;
+        let overtaken = || StoreError::Overtaken {
+            run: run.clone(),
+            expected: self.expected_len.unwrap_or(length),
+            found: length,
+        };
+        if newest > epoch || self.expected_len.is_some_and(|expected| expected != length) {
+            return Err(overtaken().into());
         }
+        Ok(Some(length + 1))
     }
 }
 
-fn run_length(tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<i64> {
+/// How long a run's stream is, and the newest tenure in it.
+fn reached(tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<(u64, u64)> {
     let longest = tx
-        .prepare_cached("SELECT version FROM events WHERE run = ?1 ORDER BY version DESC LIMIT 1")?
-        .query_row([&run.0], |row| row.get(0))
+        .prepare_cached(
+            "SELECT version, epoch FROM events WHERE run = ?1 ORDER BY epoch DESC, version DESC LIMIT 1",
+        )?
+        .query_row([&run.0], |row| {
+            Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
+        })
         .optional()?;
-    Ok(longest.unwrap_or(0))
+    Ok(longest.unwrap_or((0, 0)))
+}
+
+/// SQLite's integers are signed; nothing here comes near the end of them.
+pub fn number(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn unsigned(column: i64) -> u64 {
+    column.unsigned_abs()
 }
 
 /// Reads a row of `COLUMNS`.
@@ -137,6 +198,9 @@ pub fn read_event(row: &Row<'_>) -> Result<Event, ReadError> {
         at: timestamp(row.get(2)?),
         project: row.get(3)?,
         run: run.map(RunId),
+        version: row.get::<_, Option<i64>>(7)?.map(unsigned),
+        epoch: unsigned(row.get(8)?),
+        origin: row.get(9)?,
         fact,
     })
 }

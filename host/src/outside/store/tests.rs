@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod fleet;
+
 /// Set in the process that is going to be killed: where it shall write.
 const VICTIM: &str = "CHANGEBUS_TEST_STORE_VICTIM";
 
@@ -196,6 +198,8 @@ async fn a_byte_flipped_in_any_column_is_found_and_named() {
         "project = 'q'",
         "run = 's'",
         "version = 9",
+        "epoch = 1",
+        "origin = 'elsewhere'",
         "type = 'run-closed'",
         "id = 'other'",
         "subject = 'result.run.p.closed'",
@@ -729,7 +733,7 @@ async fn the_derived_tables_can_be_made_anew_from_the_events_alone() {
         tamper(&d.log, &format!("DELETE FROM {table}"));
         assert_eq!(dump(&d.log, table), "");
     }
-    tamper(&d.log, "INSERT INTO tips VALUES (77, 'p', 'nonsense')");
+    tamper(&d.log, "INSERT INTO tips VALUES (77, 'p', 'nonsense', 0)");
     store.rebuild().await.unwrap();
     let rebuilt: Vec<String> = tables.iter().map(|table| dump(&d.log, table)).collect();
     assert_eq!(rebuilt, kept);
@@ -897,14 +901,31 @@ async fn a_log_of_an_earlier_version_gets_its_new_tables_filled_from_its_events(
     keep(&store, "p", "r1", triaged("real", &["b"], &[("a", "f1")])).await;
     let (flips, failures) = (dump(&d.log, "flips"), dump(&d.log, "failures"));
     assert!(!flips.is_empty() && !failures.is_empty());
+    let before = store.verify().await.unwrap();
     drop(store);
-    tamper(&d.log, "DROP TABLE flips");
-    tamper(&d.log, "DROP TABLE failures");
-    tamper(&d.log, "PRAGMA user_version = 2");
-    let store = Store::open(&d.log).unwrap();
-    assert_eq!(dump(&d.log, "flips"), flips);
-    assert_eq!(dump(&d.log, "failures"), failures);
-    drop(store);
+    let old = dir();
+    std::fs::create_dir_all(old.log.parent().unwrap()).unwrap();
+    tamper(
+        &old.log,
+        include_str!("../../../migrations/0001-events.sql"),
+    );
+    tamper(
+        &old.log,
+        include_str!("../../../migrations/0002-journals.sql"),
+    );
+    let columns = "seq, id, at, project, run, version, type, subject, body, hash";
+    tamper(
+        &old.log,
+        &format!(
+            "ATTACH '{}' AS new; INSERT INTO events ({columns}) SELECT {columns} FROM new.events;
+             PRAGMA user_version = 2",
+            d.log.display()
+        ),
+    );
+    let store = Store::open(&old.log).unwrap();
+    assert_eq!(dump(&old.log, "flips"), flips);
+    assert_eq!(dump(&old.log, "failures"), failures);
+    assert_eq!(store.verify().await.unwrap(), before);
 }
 
 #[tokio::test]

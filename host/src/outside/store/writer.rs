@@ -13,7 +13,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
 use super::record::Draft;
-use super::{ReadError, StoreError, derived, file};
+use super::tenure::Tenures;
+use super::{ReadError, StoreError, derived, file, post};
 use crate::event::Event;
 
 /// Most pieces of work that share one commit, and so one wait for the disk.
@@ -25,8 +26,17 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Something to write.
 pub enum Work {
     Append(Box<Draft>),
-    KeepJournal { digest: String, body: Vec<u8> },
-    Advance { consumer: String, seq: i64 },
+    /// What another host stated.
+    Import(Box<Draft>, Box<Event>),
+    Fleet(post::Work),
+    KeepJournal {
+        digest: String,
+        body: Vec<u8>,
+    },
+    Advance {
+        consumer: String,
+        seq: i64,
+    },
     Rebuild,
 }
 
@@ -50,12 +60,14 @@ impl Writer {
         connection: Connection,
         lock: File,
         newest: Arc<watch::Sender<i64>>,
+        tenures: Tenures,
     ) -> Result<Writer, StoreError> {
         let (queue, jobs) = mpsc::channel();
         let desk = Desk {
             path: path.to_owned(),
             connection,
             newest,
+            tenures,
         };
         let thread = std::thread::Builder::new()
             .name("event-store".into())
@@ -102,6 +114,7 @@ struct Desk {
     path: PathBuf,
     connection: Connection,
     newest: Arc<watch::Sender<i64>>,
+    tenures: Tenures,
 }
 
 impl Desk {
@@ -145,7 +158,7 @@ impl Desk {
         answers.into_iter().next().unwrap_or(Ok(None))
     }
 
-    /// All of it in one transaction; an `Overtaken` concerns only the one who asked.
+    /// All of it in one transaction; some errors concern only the one who asked.
     fn attempt(&mut self, works: &[Work]) -> Result<Vec<Answer>, StoreError> {
         let refused = file::refused(&self.path);
         let tx = self
@@ -154,12 +167,10 @@ impl Desk {
             .map_err(&refused)?;
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            match perform(&tx, work) {
+            match perform(&tx, work, &self.tenures) {
                 Ok(event) => answers.push(Ok(event)),
-                Err(ReadError::Told(error)) => match *error {
-                    overtaken @ StoreError::Overtaken { .. } => answers.push(Err(overtaken)),
-                    other => return Err(other),
-                },
+                Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
+                Err(ReadError::Told(error)) => return Err(*error),
                 Err(ReadError::Sqlite(error)) => return Err(refused(error)),
             }
         }
@@ -182,12 +193,30 @@ impl Desk {
     }
 }
 
-fn perform(tx: &rusqlite::Transaction<'_>, work: &Work) -> Result<Option<Event>, ReadError> {
+fn perform(
+    tx: &rusqlite::Transaction<'_>,
+    work: &Work,
+    tenures: &Tenures,
+) -> Result<Option<Event>, ReadError> {
     match work {
         Work::Append(draft) => {
-            let event = draft.write(tx)?;
+            let event = draft.write(tx, tenures.of(draft.project())?)?;
+            if tenures.in_a_fleet() {
+                post::put_out(tx, event.seq)?;
+            }
             derived::take_in(tx, &event)?;
             Ok(Some(event))
+        }
+        Work::Import(draft, told) => {
+            let event = draft.import(tx, told)?;
+            if let Some(event) = &event {
+                derived::take_in(tx, event)?;
+            }
+            Ok(event)
+        }
+        Work::Fleet(work) => {
+            post::perform(tx, work)?;
+            Ok(None)
         }
         Work::KeepJournal { digest, body } => {
             tx.prepare_cached("INSERT OR IGNORE INTO journals (digest, body) VALUES (?1, ?2)")?

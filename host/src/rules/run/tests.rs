@@ -180,6 +180,9 @@ fn event(fact: Fact) -> Event {
         at: jiff::Timestamp::UNIX_EPOCH,
         project: "app".into(),
         run: Some(RunId("run".into())),
+        version: None,
+        epoch: 0,
+        origin: None,
         fact,
     }
 }
