@@ -21,6 +21,7 @@ DROP TABLE events;
 ALTER TABLE events_of_all RENAME TO events;
 CREATE INDEX events_by_type ON events (project, type, seq);
 CREATE INDEX events_by_time ON events (type, at);
+CREATE INDEX events_by_epoch ON events (project, epoch);
 
 CREATE TRIGGER events_stay_as_they_are BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'events are never changed'); END;

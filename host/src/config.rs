@@ -11,6 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::outside::wasm::Capability;
 
+mod bus;
+
+pub use bus::{Bus, BusKind, Durability};
+
 /// The whole configuration. Every table refuses keys it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,23 +39,13 @@ pub struct Host {
     pub trials_at_once: usize,
     /// Disk for prepared work trees; the longest unused are given up first.
     pub warm_mib: u32,
+    /// What other hosts call this one; the machine's own name where nothing is said. Letters, digits, `-` and `_`.
+    pub name: String,
+    /// What this host is good for; projects may ask for it.
+    pub labels: Vec<String>,
     /// Who stands as committer and author of delivered commits.
     pub committer_name: String,
     pub committer_email: String,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bus {
-    pub kind: BusKind,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BusKind {
-    /// The event log itself, in this process.
-    #[default]
-    Embedded,
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -179,6 +173,12 @@ pub struct Project {
     pub ignore_paths: Vec<String>,
     #[serde(default)]
     pub sandbox: Sandbox,
+    /// Hosts that may work on it, by name; all where none is named. Only one: then it needs to ask nobody.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// What a host has to be good for to work on it.
+    #[serde(default)]
+    pub labels: Vec<String>,
     #[serde(default)]
     pub policy: Policy,
     /// In this order; ties go to the first.
@@ -325,6 +325,8 @@ impl Default for Host {
             ],
             trials_at_once: std::thread::available_parallelism().map_or(1, usize::from),
             warm_mib: 20_480,
+            name: String::new(),
+            labels: vec![],
             committer_name: "ChangeBus".into(),
             committer_email: "changebus@localhost".into(),
         }
@@ -497,6 +499,11 @@ impl Config {
                 "interval_seconds and at_once must be at least 1",
             ));
         }
+        if !self.host.name.is_empty() && !is_plain_name(&self.host.name) {
+            let hint = "use lower-case letters, digits and dashes: other hosts know this one by it";
+            return Err(invalid("host.name".into(), self.host.name.clone(), hint));
+        }
+        self.bus.validate(&invalid)?;
         self.plugins.validate(&invalid)?;
         for (name, project) in &self.projects {
             if !is_plain_name(name) {

@@ -9,6 +9,7 @@ pub mod clip;
 pub mod footprint;
 pub mod git;
 pub mod lease;
+pub mod nats;
 pub mod process;
 pub mod reading;
 pub mod reports;

@@ -13,6 +13,7 @@ pub mod confidence;
 pub mod decide;
 pub mod entry;
 pub mod evidence;
+pub mod fleet;
 pub mod gates;
 pub mod known;
 pub mod message;

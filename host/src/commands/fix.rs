@@ -203,6 +203,8 @@ pub fn made_up(test: &str) -> Project {
         env: BTreeMap::new(),
         tools: BTreeMap::new(),
         ignore_paths: vec![],
+        hosts: vec![],
+        labels: vec![],
         sandbox: Sandbox::default(),
         policy: Policy::default(),
         variants: default_variants(),

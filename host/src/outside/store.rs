@@ -265,6 +265,12 @@ impl Store {
         self.read(post::backlog).await
     }
 
+    /// The newest tenure of a project that anybody stated anything in.
+    pub async fn newest_epoch(&self, project: &str) -> Result<u64, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| post::newest_epoch(c, &project)).await
+    }
+
     /// These were told.
     pub async fn told(&self, seqs: Vec<i64>) -> Result<(), StoreError> {
         self.post(post::Work::Told(seqs)).await

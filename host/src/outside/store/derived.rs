@@ -3,6 +3,8 @@
 //! Touches: sqlite.
 //! Change here: when a question needs a table of its own. `rebuild` must come to the same rows.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Transaction, params};
 
 use super::record::{self, nanoseconds, read_event};
@@ -41,7 +43,8 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
         // Money it cost is spent, and commits it made are ours; of the run it says nothing any more.
         return Ok(());
     }
-    if of_others("epoch < ?2 AND version >= ?3")? {
+    // It takes the place of others, or comes late.
+    if of_others("(epoch <> ?2 OR version <> ?3) AND version >= ?3")? {
         return tell_anew(tx, run);
     }
     take_in_for_run(tx, run, event)
@@ -128,8 +131,14 @@ pub fn rebuild(tx: &Transaction<'_>) -> Result<(), ReadError> {
     let all = format!("SELECT {} FROM events ORDER BY seq", record::COLUMNS);
     let mut statement = tx.prepare(&all)?;
     let mut rows = statement.query([])?;
+    let mut runs = BTreeSet::new();
     while let Some(row) = rows.next()? {
-        take_in(tx, &read_event(row)?)?;
+        let event = read_event(row)?;
+        note(tx, &event)?;
+        runs.extend(event.run);
+    }
+    for run in &runs {
+        tell_anew(tx, run)?;
     }
     Ok(())
 }

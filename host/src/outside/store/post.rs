@@ -150,3 +150,9 @@ pub fn note(c: &Connection, name: &str) -> rusqlite::Result<Option<String>> {
         .query_row([name], |row| row.get(0))
         .optional()
 }
+
+pub fn newest_epoch(c: &Connection, project: &str) -> rusqlite::Result<u64> {
+    c.prepare_cached("SELECT coalesce(max(epoch), 0) FROM events WHERE project = ?1")?
+        .query_row([project], |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+}

@@ -3,6 +3,8 @@
 //! Touches: sqlite, files.
 //! Change here: when hosts share their events otherwise.
 
+use std::time::Instant;
+
 use super::*;
 
 /// An event as it comes from elsewhere.
@@ -22,7 +24,7 @@ fn told(id: &str, version: u64, epoch: u64, fact: Fact) -> Event {
 
 fn fleet(d: &Dir) -> Store {
     let store = Store::open(&d.log).unwrap();
-    store.tenures().join_a_fleet();
+    store.tenures().join_a_fleet(BTreeMap::new());
     store
 }
 
@@ -141,6 +143,24 @@ async fn who_comes_back_late_finds_the_run_overtaken() {
         matches!(late, Err(StoreError::Overtaken { .. })),
         "{late:?}"
     );
+}
+
+/// A process that was stopped for a while does not know that its time is up.
+#[tokio::test]
+async fn who_gave_no_sign_of_life_in_time_may_state_but_not_act() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    let own = BTreeMap::from([("mine".to_owned(), 3)]);
+    let tenures = store.tenures();
+    tenures.join_a_fleet(own);
+    tenures.begin("p", 1);
+    assert!(!tenures.may_act("p") && tenures.may_act("mine"));
+    tenures.extend(Instant::now() + Duration::from_secs(3600));
+    assert!(tenures.may_act("p") && !tenures.may_act("other"));
+    tenures.extend(Instant::now());
+    assert!(!tenures.may_act("p") && tenures.may_act("mine"));
+    assert_eq!(keep(&store, "p", "", failed("x")).await.epoch, 1);
+    assert_eq!(keep(&store, "mine", "", failed("x")).await.epoch, 3);
 }
 
 #[tokio::test]
