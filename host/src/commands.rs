@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::conduct::Kept;
 use crate::config::Config;
 use crate::event::{Fact, Opening, PluginRef};
+use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
 use crate::outside::lease::Leases;
 use crate::outside::process;
@@ -110,7 +111,12 @@ pub async fn plugins(config: &Config) -> anyhow::Result<Plugins> {
 }
 
 /// Everything a run needs.
-async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<Arc<House>> {
+async fn furnish(
+    config: Config,
+    store: Store,
+    fleet: Fleet,
+    setup: Setup,
+) -> anyhow::Result<Arc<House>> {
     let state = config.host.state.clone();
     let workspaces = state.join("workspaces");
     let sandbox = if config.projects.values().all(|project| project.sandbox.off) {
@@ -124,11 +130,13 @@ async fn furnish(config: Config, store: Store, setup: Setup) -> anyhow::Result<A
     let secrets = key
         .iter()
         .map(|k| k.expose_secret().to_owned())
+        .chain(bus_secrets(&config))
         .chain(other_secrets(&config));
     let redactor = Redactor::new(secrets);
     let claude = Claude::new(&config.claude, key)?;
     Ok(Arc::new(House {
         store,
+        fleet,
         plugins,
         claude,
         redactor,
@@ -178,10 +186,21 @@ fn running_sandbox(state: &Path) -> Result<Sandbox, NoSandbox> {
     Sandbox::find("/proc/self/exe".into(), state)
 }
 
+/// Whether a process works beside other hosts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Company {
+    Alone,
+    AsConfigured,
+}
+
 /// The house for a process that works: takes the state directory's lock and clears what a crash left
 /// behind. Processes first: a test that still writes would keep its workspace from being removed.
-pub async fn working_house(config: Config) -> anyhow::Result<Arc<House>> {
+pub async fn working_house(config: Config, company: Company) -> anyhow::Result<Arc<House>> {
     let store = Store::open(&database(&config))?;
+    let fleet = match company {
+        Company::Alone => Fleet::alone(),
+        Company::AsConfigured => Fleet::join(&config, &store).await?,
+    };
     let orphans = process::end_orphans(&config.host.state)
         .with_context(|| format!("ending what was left in {}", config.host.state.display()))?;
     if orphans > 0 {
@@ -199,7 +218,7 @@ pub async fn working_house(config: Config) -> anyhow::Result<Arc<House>> {
     let calls = store.plugin_calls(CALLS).await?;
     let clears = wasm::clears(&config.host.state);
     setup.conduct = Arc::new(Kept::fold(&config.plugins.quarantine, clears, &calls));
-    furnish(config, store, setup).await
+    furnish(config, store, fleet, setup).await
 }
 
 /// What plugins are loaded from and under, for a process that changes nothing.
@@ -305,6 +324,13 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
 
 /// Values of environment variables whose names say that they are secret, of this process and of the tests: test
 /// output may print them.
+fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
+    let named = [&config.bus.password, &config.bus.token];
+    let read = named.into_iter().flatten().filter_map(|s| s.read().ok());
+    let found: Vec<String> = read.map(|s| s.expose_secret().to_owned()).collect();
+    found.into_iter()
+}
+
 fn other_secrets(config: &Config) -> impl Iterator<Item = String> {
     const TELLING: [&str; 5] = ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL"];
     let of_projects = config.projects.values().flat_map(|p| p.env.clone());

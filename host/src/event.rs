@@ -50,7 +50,8 @@ fn is_zero(epoch: &u64) -> bool {
     *epoch == 0
 }
 
-/// Name of a run: `<project>-<time>-<short head>`, unique on a host and fit for a branch name.
+/// Name of a run: `<project>-<short head>`, with `-2` and so on where a head was seen again; unique in a fleet and fit
+/// for a branch name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunId(pub String);

@@ -10,6 +10,7 @@ pub mod conduct;
 pub mod config;
 pub mod event;
 pub mod failpoint;
+pub mod fleet;
 pub mod outside;
 pub mod pipeline;
 pub mod rules;

@@ -16,6 +16,7 @@ pub mod reports;
 pub mod runner;
 pub mod sandbox;
 pub mod store;
+pub mod tls;
 pub mod warm;
 pub mod wasm;
 pub mod workspace;

@@ -39,11 +39,22 @@ pub struct Manner {
     pub update_checkout: bool,
 }
 
-/// States that a change was seen, and with it that a run is open.
+/// States that a change was seen, and with it that a run is open. The run's name follows from the change, so that a
+/// host that goes on where another died comes to the same name, and the two to one run.
 pub async fn open(store: &Store, project: &str, change: Change) -> Result<Event, StoreError> {
-    let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S");
-    let run = RunId(format!("{project}-{at}-{}", change.head.short()));
-    append(store, project, &run, 0, Fact::ChangeSeen { change }).await
+    let first = format!("{project}-{}", change.head.short());
+    let mut times = 1;
+    loop {
+        let run = match times {
+            1 => RunId(first.clone()),
+            _ => RunId(format!("{first}-{times}")),
+        };
+        let change = change.clone();
+        match append(store, project, &run, 0, Fact::ChangeSeen { change }).await {
+            Err(StoreError::Overtaken { .. }) => times += 1,
+            opened => return opened,
+        }
+    }
 }
 
 /// States what the watcher saw outside any run.
@@ -60,6 +71,10 @@ pub async fn drive(
 ) -> Result<Run, PipelineError> {
     let events = house.store.run_events(id).await?;
     let mut run = Run::replay(&events)?.ok_or_else(|| PipelineError::Unknown(id.clone()))?;
+    if let Some(last) = events.last() {
+        // It may have been stated a moment before this host ended.
+        house.fleet.may_act_on(last).await;
+    }
     let (recorder, mut notes) = Recorder::new();
     let cx = Cx {
         house: house.clone(),
@@ -75,12 +90,22 @@ pub async fn drive(
         trials_at_once: house.settings.host.trials_at_once,
         ..manner.terms
     };
+    let mut restored = false;
     loop {
         let next = run.next(&project.policy, terms);
         if next == Next::Done {
             return Ok(run);
         }
         let name = name_of(&next);
+        if !restored && !matches!(next, Next::Close(_)) {
+            match stages::restore::objects(&cx, &run).await {
+                Ok(()) => restored = true,
+                Err(error) => {
+                    fail(&cx, &mut run, "restore", error).await?;
+                    continue;
+                }
+            }
+        }
         tracing::info!(run = %run.id, stage = name, "next");
         if let Next::Test(..) = next {
             let troubles = run.troubles_in_a_row();
@@ -92,22 +117,21 @@ pub async fn drive(
                     keep(&cx, &mut run, fact).await?;
                 }
             }
-            Err(error) => {
-                tracing::warn!(run = %id, stage = name, "{error}");
-                keep(
-                    &cx,
-                    &mut run,
-                    Fact::StageFailed {
-                        stage: name.to_owned(),
-                        why: error.why,
-                    },
-                )
-                .await?;
-                // What failed for a reason outside the change may be better in a moment.
-                tokio::time::sleep(pause(run.failures_in_a_row)).await;
-            }
+            Err(error) => fail(&cx, &mut run, name, error).await?,
         }
     }
+}
+
+/// What failed for a reason outside the change may be better in a moment.
+async fn fail(cx: &Cx, run: &mut Run, stage: &str, error: StageError) -> Result<(), PipelineError> {
+    tracing::warn!(run = %run.id, stage, "{error}");
+    let failed = Fact::StageFailed {
+        stage: stage.to_owned(),
+        why: error.why,
+    };
+    keep(cx, run, failed).await?;
+    tokio::time::sleep(pause(run.failures_in_a_row)).await;
+    Ok(())
 }
 
 /// 2 s after the first failure, twice that after each further one, at most five minutes.
@@ -195,6 +219,7 @@ async fn close(cx: &Cx, run: &Run, status: RunStatus) -> Result<Vec<Fact>, Stage
 async fn keep(cx: &Cx, run: &mut Run, fact: Fact) -> Result<Timestamp, PipelineError> {
     let event = append(&cx.house.store, &run.project, &run.id, run.length, fact).await?;
     run.record(&event)?;
+    cx.house.fleet.may_act_on(&event).await;
     Ok(event.at)
 }
 

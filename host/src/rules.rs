@@ -12,6 +12,7 @@ pub mod compare;
 pub mod confidence;
 pub mod decide;
 pub mod entry;
+pub mod envelope;
 pub mod evidence;
 pub mod fleet;
 pub mod gates;

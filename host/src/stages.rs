@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::{Config, Project};
 use crate::event::Fact;
+use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
 use crate::outside::git::Mirror;
 use crate::outside::lease::Leases;
@@ -29,6 +30,7 @@ pub mod call;
 pub mod decide;
 pub mod deliver;
 pub mod report;
+pub mod restore;
 pub mod score;
 pub mod suite;
 pub mod test;
@@ -42,6 +44,8 @@ pub struct House {
     pub settings: Config,
     /// For reading; the pipeline alone appends.
     pub store: Store,
+    /// Other hosts, if there are any.
+    pub fleet: Fleet,
     pub plugins: Plugins,
     pub claude: Claude,
     pub redactor: Redactor,

@@ -9,6 +9,7 @@ mod claude;
 mod commands;
 mod configuration;
 mod flakes;
+mod fleet;
 mod formats;
 mod fuzz;
 mod golden;

@@ -463,7 +463,7 @@ pub fn program() -> PathBuf {
 }
 
 /// What the projects of the stories read beside their own trees: packages of the registries, fetched once.
-fn shown() -> Vec<PathBuf> {
+pub fn shown() -> Vec<PathBuf> {
     let places = ["python", "cases"].map(kept);
     places.into_iter().filter(|place| place.is_dir()).collect()
 }

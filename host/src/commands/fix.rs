@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
-use super::{ExitCode, progress, working_house};
+use super::{Company, ExitCode, progress, working_house};
 use crate::config::{Ceiling, Config, Policy, Project, ReportFormat, Sandbox, default_variants};
 use crate::event::{Oid, RunStatus};
 use crate::outside::git::{self, Mirror};
@@ -83,7 +83,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
     project.repo = repo.display().to_string();
     // With what the flags say, so that secrets among them are known as such.
     config.projects.insert(name.clone(), project.clone());
-    let house = working_house(config).await?;
+    let house = working_house(config, Company::Alone).await?;
     let project = Arc::new(project);
     let (base, head) = (args.base.as_deref(), args.head.as_deref());
     let change = change(&house, &name, &project, base, head).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
-use super::{ExitCode, working_house};
+use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
 use crate::pipeline::{self, Manner};
@@ -20,7 +20,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if config.projects.is_empty() {
         anyhow::bail!("no [projects.NAME] in the configuration: there is nothing to watch");
     }
-    let house = working_house(config).await?;
+    let house = working_house(config, Company::AsConfigured).await?;
     house.plugins.watch()?;
     // Before the first test is started: from then on, being asked to stop includes ending it.
     let mut terminate = signal(SignalKind::terminate())?;
@@ -34,7 +34,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let (house, looks) = (house.clone(), looks.clone());
         tasks.spawn(async move {
             tokio::time::sleep(offset).await;
-            attend(house, looks, name, Arc::new(project)).await;
+            while_it_is_ours(house, looks, name, Arc::new(project)).await;
         });
     }
     tracing::info!(
@@ -47,25 +47,45 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         _ = tokio::signal::ctrl_c() => tracing::info!("stopping on SIGINT"),
     }
     tasks.shutdown().await;
+    house.fleet.leave().await;
     Ok(ExitCode::Ok)
+}
+
+/// With several hosts a project comes and goes. What was under way when it goes is dropped: whoever has it then goes on
+/// from the facts.
+async fn while_it_is_ours(
+    house: Arc<House>,
+    looks: Arc<Semaphore>,
+    name: String,
+    project: Arc<Project>,
+) {
+    loop {
+        house.fleet.gets(&name).await;
+        tokio::select! {
+            () = house.fleet.loses(&name) => {}
+            () = attend(&house, &looks, &name, &project) => {}
+        }
+    }
 }
 
 /// One project for ever: finish what is open, look, drive, wait. One run at a time, so that a burst of pushes
 /// during a run becomes one change.
-async fn attend(house: Arc<House>, looks: Arc<Semaphore>, name: String, project: Arc<Project>) {
+async fn attend(house: &Arc<House>, looks: &Semaphore, name: &str, project: &Arc<Project>) {
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
-    finish_open_runs(&house, &name, &project).await;
+    finish_open_runs(house, name, project).await;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        if let Some(run) = look(&house, &looks, &name, &project).await {
-            drive(&house, &project, &run).await;
+        let _busy = house.fleet.busy(name);
+        if let Some(run) = look(house, looks, name, project).await {
+            drive(house, project, &run).await;
         }
     }
 }
 
 async fn finish_open_runs(house: &Arc<House>, name: &str, project: &Arc<Project>) {
+    let _busy = house.fleet.busy(name);
     match house.store.open_runs().await {
         Ok(open) => {
             for (_, run) in open.into_iter().filter(|(of, _)| of == name) {

@@ -12,6 +12,7 @@ use async_nats::jetstream::{self, consumer, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
 use secrecy::ExposeSecret;
 
+use super::tls;
 use crate::config;
 
 mod leases;
@@ -151,6 +152,7 @@ impl Link {
     /// Connects, refuses a server that is too old or may lose what it acknowledged, and makes the stream or checks the
     /// one that is there.
     pub async fn connect(bus: &config::Bus, host: &str) -> Result<Link, NatsError> {
+        tls::prepare();
         let client = client(bus, host).await?;
         let info = client.server_info();
         let servers = bus.servers.join(", ");

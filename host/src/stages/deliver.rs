@@ -152,6 +152,7 @@ pub async fn push(
     if tip != merge.onto {
         return Ok(vec![Fact::MergeOvertaken { tip }]);
     }
+    remake(cx, run, merge)?;
     failpoint::reach("before-merge-push");
     let mode = if cx.update_checkout {
         PushMode::UpdateCheckedOut
@@ -169,6 +170,32 @@ pub async fn push(
         Pushed::Refused { why } => {
             hand_over(cx, run, format!("the remote refused the push: {why}")).await
         }
+    }
+}
+
+/// Another host may have prepared it: the same run, tree and parent give the same commit here.
+fn remake(cx: &Cx, run: &Run, merge: &PreparedMerge) -> Result<(), StageError> {
+    if cx.mirror.tree_of(&merge.commit).is_ok() {
+        return Ok(());
+    }
+    let (_, candidate) = winner(run)?;
+    if cx.mirror.tree(&merge.tree).is_err() {
+        let onto = cx.mirror.tree_of(&merge.onto);
+        let onto = onto.map_err(|e| failed("reading the tip", &e))?;
+        let rebased = cx
+            .mirror
+            .rebase_tree(&run.change.tree, &onto, &candidate.tree);
+        // What comes out is compared with what was tested, below.
+        let _ = rebased.map_err(|e| failed("merging again", &e))?;
+    }
+    let message = message::commit(run, candidate);
+    let commit = commit(cx, run, &merge.tree, &merge.onto, &message)?;
+    match commit == merge.commit {
+        true => Ok(()),
+        false => Err(StageError::new(format!(
+            "the merge {} that was tested cannot be made again here",
+            merge.commit.short()
+        ))),
     }
 }
 

@@ -13,7 +13,7 @@ use super::case::play::Scene;
 use super::case::snapshot::{CameOfIt, Snapshot};
 use super::case::{Answer, Asked, BEFORE, Budgets, Case, EXPECTED, Facts, Failing, HEAD, Told};
 use super::{source, test};
-use crate::commands::{self, ExitCode, fix, log, show, working_house};
+use crate::commands::{self, Company, ExitCode, fix, log, show, working_house};
 use crate::config::{Ceiling, Config, Project, Variant};
 use crate::event::{Commit, Entry, Event, Fact, PluginRef};
 use crate::outside::git::Mirror;
@@ -141,7 +141,7 @@ async fn tournament(
     project: Project,
     args: &Args,
 ) -> anyhow::Result<Vec<Event>> {
-    let house = working_house(config.clone()).await?;
+    let house = working_house(config.clone(), Company::Alone).await?;
     let change = fix::change(
         &house,
         name,

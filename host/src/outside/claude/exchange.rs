@@ -12,6 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::config;
 use crate::event::{Fault, FaultKind};
+use crate::outside::tls;
 
 use super::answer::{self, Answer, Broken};
 use super::faults::Refused;
@@ -200,8 +201,7 @@ fn client(
     settings: &config::Claude,
     endpoint: &reqwest::Url,
 ) -> Result<reqwest::Client, ClaudeError> {
-    // Whoever installed a provider before us made a choice that holds for the process.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::prepare();
     let version =
         HeaderValue::from_str(&settings.version).map_err(|_| ClaudeError::BadVersion {
             version: settings.version.clone(),

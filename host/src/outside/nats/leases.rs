@@ -65,7 +65,7 @@ impl Leases {
         let doing = "following the leases";
         let watch = self.bucket.watch_with_history(">").await;
         let watch = watch.map_err(|e| failed(doing)(e.into()))?;
-        Ok(Changes { watch })
+        Ok(Changes { watch, more: true })
     }
 
     /// Writes the entry if nobody wrote it since this revision (None: if there is none). The new revision, or None
@@ -96,15 +96,22 @@ impl Leases {
 /// Entries as they change.
 pub struct Changes {
     watch: kv::Watch,
+    more: bool,
 }
 
 impl Changes {
+    /// Something that stood there at the beginning did not come yet.
+    pub fn has_more(&self) -> bool {
+        self.more
+    }
+
     /// None when the subscription has ended.
     pub async fn next(&mut self) -> Option<Result<Entry, NatsError>> {
         let entry = match self.watch.next().await? {
             Ok(entry) => entry,
             Err(error) => return Some(Err(failed("following the leases")(error.into()))),
         };
+        self.more = entry.delta > 0;
         Some(Ok(Entry {
             key: entry.key,
             holding: serde_json::from_slice(&entry.value).unwrap_or_default(),

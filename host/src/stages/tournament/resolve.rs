@@ -100,7 +100,7 @@ pub async fn tool_tree(
 }
 
 /// A candidate's own edits to tests, test configuration and CI do not count.
-fn with_the_heads_judge(cx: &Cx, run: &Run, tree: &Oid) -> Result<Oid, StageError> {
+pub fn with_the_heads_judge(cx: &Cx, run: &Run, tree: &Oid) -> Result<Oid, StageError> {
     cx.mirror
         .with_paths_from(tree, &run.change.tree, &|path| cx.classes.is_judge(path))
         .map_err(|e| failed("restoring the tests", &e))

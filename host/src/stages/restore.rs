@@ -1,0 +1,72 @@
+//! No stage itself: makes again in this host's mirror what the host before it had made in its own.
+//!
+//! Touches: git.
+//! Change here: when a run depends on another object that is in no remote.
+
+use std::time::Duration;
+
+use crate::event::{Candidate, Edit, Oid, Patch};
+use crate::rules::rank::HandedIn;
+use crate::rules::run::Run;
+
+use super::tournament::resolve;
+use super::{Cx, StageError, failed};
+
+const FETCHING: Duration = Duration::from_secs(120);
+
+/// The commits of the change, and the trees of what was handed in, from their patches. Quick where all is there.
+pub async fn objects(cx: &Cx, run: &Run) -> Result<(), StageError> {
+    if run.closed.is_some() {
+        return Ok(());
+    }
+    for commit in [&run.change.head, &run.change.base] {
+        fetched(cx, run, commit).await?;
+    }
+    for (variant, handed) in &run.handed_in {
+        let HandedIn::Candidate(candidate) = handed else {
+            continue;
+        };
+        if has_tree(cx, &candidate.tree) && has_tree(cx, &candidate.trial_tree) {
+            continue;
+        }
+        let made = remade(cx, run, candidate).await?;
+        if made != (candidate.tree.clone(), candidate.trial_tree.clone()) {
+            return Err(StageError::new(format!(
+                "what {variant} handed in cannot be made again from its patch: the host that has it has to go on"
+            )));
+        }
+    }
+    Ok(())
+}
+
+async fn fetched(cx: &Cx, run: &Run, commit: &Oid) -> Result<(), StageError> {
+    if cx.mirror.tree_of(commit).is_ok() {
+        return Ok(());
+    }
+    let branch = cx.mirror.fetch(&run.change.branch, FETCHING).await;
+    branch.map_err(|e| failed("fetching", &e))?;
+    if cx.mirror.tree_of(commit).is_ok() {
+        return Ok(());
+    }
+    // The branch was rewritten meanwhile; some remotes give single commits all the same.
+    let single = cx.mirror.fetch_commit(commit, FETCHING).await;
+    single.map_err(|e| failed("fetching the change", &e))
+}
+
+fn has_tree(cx: &Cx, tree: &Oid) -> bool {
+    cx.mirror.tree(tree).is_ok()
+}
+
+async fn remade(cx: &Cx, run: &Run, candidate: &Candidate) -> Result<(Oid, Oid), StageError> {
+    let patch = Patch {
+        edits: vec![Edit::UnifiedDiff {
+            text: candidate.patch.clone(),
+        }],
+    };
+    let applied = cx.mirror.apply(&run.change.tree, &patch).await;
+    let tree = applied
+        .map_err(|e| failed("applying a patch again", &e))?
+        .tree;
+    let trial = resolve::with_the_heads_judge(cx, run, &tree)?;
+    Ok((tree, trial))
+}
