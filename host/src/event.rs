@@ -224,6 +224,8 @@ pub enum RunStatus {
     RedBefore,
     /// Attached to the run that has the same failure in hand, or gave it to people.
     Known,
+    /// Opened by a host that ended before others knew of it: what another host opened since has the change.
+    InVain,
     /// Merged or proposed as a pull request.
     Fixed,
     Human,

@@ -57,6 +57,13 @@ pub async fn open(store: &Store, project: &str, change: Change) -> Result<Event,
     }
 }
 
+/// Closes a run that no other host knew of when it opened its own.
+pub async fn close_in_vain(store: &Store, project: &str, run: &RunId) -> Result<(), StoreError> {
+    let status = RunStatus::InVain;
+    let closed = Fact::RunClosed { status };
+    store.append(project, Some(run), closed).await.map(drop)
+}
+
 /// States what the watcher saw outside any run.
 pub async fn tell(store: &Store, project: &str, fact: Fact) -> Result<Event, StoreError> {
     store.append(project, None, fact).await

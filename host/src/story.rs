@@ -252,6 +252,7 @@ fn status_name(status: RunStatus) -> &'static str {
         RunStatus::Flaky => "flaky",
         RunStatus::RedBefore => "red-before",
         RunStatus::Known => "known",
+        RunStatus::InVain => "in vain",
         RunStatus::Fixed => "fixed",
         RunStatus::Human => "human",
         RunStatus::NoFix => "no-fix",

@@ -4,6 +4,7 @@ mod authoring;
 mod autofix;
 mod bundled;
 mod cases;
+mod chaos;
 mod cheats;
 mod claude;
 mod commands;

@@ -46,6 +46,7 @@ pub struct Fleet {
     pub projects: Vec<String>,
     pub hosts: Vec<String>,
     pub lease_seconds: u64,
+    pub interval_seconds: u64,
     /// Seconds a run of the tests takes.
     pub test_seconds: f64,
     /// TOML lines of every `[projects.NAME]`.
@@ -66,6 +67,7 @@ impl Fleet {
             projects: (1..=projects).map(|n| format!("p{n}")).collect(),
             hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
             lease_seconds: 3,
+            interval_seconds: 1,
             test_seconds: 0.0,
             project_lines: String::new(),
             bus_lines: String::new(),
@@ -182,9 +184,10 @@ impl Fleet {
             .collect();
         let text = format!(
             "[host]\nname = {host:?}\nstate = {state:?}\nplugins = {plugins:?}\n\
-             [watch]\ninterval_seconds = 1\n\
+             [watch]\ninterval_seconds = {}\n\
              [bus]\nkind = \"nats\"\nservers = [{:?}]\nlease_seconds = {}\nmonitor = {:?}\n{}\n\
              [claude]\nbase_url = {:?}\napi_key = {{ file = {key:?} }}\n{projects}",
+            self.interval_seconds,
             self.nats.url(),
             self.lease_seconds,
             self.nats.monitor(),

@@ -327,32 +327,9 @@ impl World {
         self.state().join("events.sqlite")
     }
 
-    /// Living processes that name this world's directory in their arguments, environment or working
-    /// directory, one line each. This process is not among them.
+    /// Living processes of this world, as [`processes_of`] has them.
     pub fn processes(&self) -> Vec<String> {
-        let own = std::process::id().to_string();
-        let entries = std::fs::read_dir("/proc").expect("the stories run where there is a /proc");
-        let pids = entries
-            .flatten()
-            .map(|e| e.file_name().to_string_lossy().into_owned())
-            .filter(|name| name.bytes().all(|b| b.is_ascii_digit()) && *name != own);
-        pids.filter_map(|pid| self.process(&pid)).collect()
-    }
-
-    fn process(&self, pid: &str) -> Option<String> {
-        let here = self.path().to_str().expect("temporary paths are text");
-        let text = |name: &str| {
-            let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-            String::from_utf8_lossy(&bytes).replace('\0', " ")
-        };
-        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
-        let (arguments, environment) = (text("cmdline"), text("environ"));
-        // In a cell nothing of a process names this place but its mounts.
-        let ours = arguments.contains(here)
-            || environment.contains(here)
-            || text("mountinfo").contains(here)
-            || cwd.to_string_lossy().contains(here);
-        ours.then(|| format!("{pid} {arguments} in {}", cwd.display()))
+        processes_of(self.path())
     }
 
     /// Every event of the log so far, oldest first.
@@ -412,6 +389,11 @@ impl Daemon {
         self.wait()
     }
 
+    /// Stops it where it stands, and lets it go on.
+    pub fn pause(&self, paused: bool) {
+        pause(self.0.id(), paused);
+    }
+
     /// SIGKILL, as `kill -9` does.
     pub fn kill(&mut self) {
         let _ = self.0.kill();
@@ -419,10 +401,51 @@ impl Daemon {
     }
 }
 
+/// SIGSTOP or SIGCONT.
+pub fn pause(pid: u32, paused: bool) {
+    use nix::sys::signal::{Signal, kill};
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).expect("process ids are small"));
+    let signal = if paused {
+        Signal::SIGSTOP
+    } else {
+        Signal::SIGCONT
+    };
+    // It may have died meanwhile.
+    let _ = kill(pid, signal);
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Living processes that name this directory in their arguments, environment, mounts or working directory, one line
+/// each. This process is not among them.
+pub fn processes_of(dir: &Path) -> Vec<String> {
+    let own = std::process::id().to_string();
+    let entries = std::fs::read_dir("/proc").expect("the stories run where there is a /proc");
+    let pids = entries
+        .flatten()
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.bytes().all(|b| b.is_ascii_digit()) && *name != own);
+    pids.filter_map(|pid| process_of(dir, &pid)).collect()
+}
+
+fn process_of(dir: &Path, pid: &str) -> Option<String> {
+    let here = dir.to_str().expect("temporary paths are text");
+    let text = |name: &str| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).replace('\0', " ")
+    };
+    let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+    let (arguments, environment) = (text("cmdline"), text("environ"));
+    // In a cell nothing of a process names this place but its mounts.
+    let ours = arguments.contains(here)
+        || environment.contains(here)
+        || text("mountinfo").contains(here)
+        || cwd.to_string_lossy().contains(here);
+    ours.then(|| format!("{pid} {arguments} in {}", cwd.display()))
 }
 
 /// Git with nobody's configuration and a fixed identity.

@@ -131,6 +131,7 @@ fn exit_code(status: Option<RunStatus>) -> ExitCode {
             | RunStatus::Flaky
             | RunStatus::RedBefore
             | RunStatus::Known
+            | RunStatus::InVain
             | RunStatus::Fixed,
         ) => ExitCode::Ok,
         Some(RunStatus::Human) => ExitCode::Human,

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
+use crate::outside::store::StoreError;
 use crate::pipeline::{self, Manner};
 use crate::stages::{House, watch};
 
@@ -72,12 +73,12 @@ async fn while_it_is_ours(
 /// during a run becomes one change.
 async fn attend(house: &Arc<House>, looks: &Semaphore, name: &str, project: &Arc<Project>) {
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
-    finish_open_runs(house, name, project).await;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let _busy = house.fleet.busy(name);
+        finish_open_runs(house, name, project).await;
         if let Some(run) = look(house, looks, name, project).await {
             drive(house, project, &run).await;
         }
@@ -85,16 +86,23 @@ async fn attend(house: &Arc<House>, looks: &Semaphore, name: &str, project: &Arc
 }
 
 async fn finish_open_runs(house: &Arc<House>, name: &str, project: &Arc<Project>) {
-    let _busy = house.fleet.busy(name);
-    match house.store.open_runs().await {
-        Ok(open) => {
-            for (_, run) in open.into_iter().filter(|(of, _)| of == name) {
-                tracing::info!(%run, "going on where it stood");
-                drive(house, project, &run).await;
-            }
-        }
-        Err(error) => tracing::error!(project = name, "open runs cannot be read: {error}"),
+    if let Err(error) = go_on(house, name, project).await {
+        tracing::error!(project = name, "open runs cannot be read: {error}");
     }
+}
+
+/// With several hosts others' runs may turn up at any time.
+async fn go_on(house: &Arc<House>, name: &str, project: &Arc<Project>) -> Result<(), StoreError> {
+    let open = house.store.open_runs().await?;
+    for (_, run) in open.into_iter().filter(|(of, _)| of == name) {
+        if house.store.is_in_vain(&run).await? {
+            pipeline::close_in_vain(&house.store, name, &run).await?;
+            continue;
+        }
+        tracing::info!(%run, "going on where it stood");
+        drive(house, project, &run).await;
+    }
+    Ok(())
 }
 
 /// Looks once and states what was seen; the run that was opened, if one was.
@@ -112,6 +120,8 @@ async fn look(
         Ok(Some(Fact::ChangeSeen { change })) => {
             match pipeline::open(&house.store, name, change).await {
                 Ok(event) => event.run,
+                // Looked at again when that is done.
+                Err(StoreError::StillOpen { .. }) => None,
                 Err(error) => {
                     tracing::error!(project = name, "the change cannot be kept: {error}");
                     None

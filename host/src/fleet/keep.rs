@@ -125,6 +125,11 @@ impl Membership {
     }
 }
 
+/// Tenures count with the clock, so that a server that forgot them all does not let two hosts count alike.
+fn now() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default()
+}
+
 fn in_hand(membership: &Membership, project: &str) -> bool {
     membership.held.borrow().contains(project)
 }
@@ -186,6 +191,7 @@ impl Board<'_> {
                     self.claim(name).await?
                 }
                 Step::GiveBack if !self.membership.busy().contains_key(name) => self.part(name),
+                Step::Leave => self.part_with_what_an_earlier_life_held(name),
                 _ => {}
             }
         }
@@ -258,7 +264,7 @@ impl Board<'_> {
         let key = of_project(project);
         let before = self.seen.get(&key).map_or(0, |s| s.entry.holding.epoch);
         let known = self.membership.store.newest_epoch(project).await?;
-        let epoch = before.max(known) + 1;
+        let epoch = (before.max(known) + 1).max(now());
         let holding = Holding {
             host: self.membership.host.clone(),
             epoch,
@@ -312,6 +318,18 @@ impl Board<'_> {
         if let Ok(epoch) = self.membership.store.tenures().of(project) {
             self.lose(project);
             self.parting.insert(project.to_owned(), epoch);
+        }
+    }
+
+    /// Others see this host alive, and would wait for ever.
+    fn part_with_what_an_earlier_life_held(&mut self, project: &str) {
+        let Some(seen) = self.seen.get(&of_project(project)) else {
+            return;
+        };
+        let holding = &seen.entry.holding;
+        let ours = holding.host == self.membership.host && !holding.leaving;
+        if ours && !in_hand(self.membership, project) && !self.claimed.contains_key(project) {
+            self.parting.insert(project.to_owned(), holding.epoch);
         }
     }
 

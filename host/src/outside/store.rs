@@ -114,6 +114,8 @@ pub enum StoreError {
         "event {id} has the place of event {other} in its run: two hosts stated it in one tenure"
     )]
     Contradicts { id: String, other: String },
+    #[error("run {run} of {project} is open: it comes first")]
+    StillOpen { project: String, run: RunId },
     #[error(
         "the fact cannot be kept, since it would not read back (is a number in it not finite?)"
     )]
@@ -142,6 +144,7 @@ impl StoreError {
             self,
             StoreError::Overtaken { .. }
                 | StoreError::NotHeld { .. }
+                | StoreError::StillOpen { .. }
                 | StoreError::Contradicts { .. }
         )
     }
@@ -373,6 +376,12 @@ impl Store {
     /// Runs that were opened and not closed, with their projects; oldest first.
     pub async fn open_runs(&self) -> Result<Vec<(String, RunId)>, StoreError> {
         self.read(readers::open_runs).await
+    }
+
+    /// Whether a run was opened by a host of which no later one knew: since then another run has its change.
+    pub async fn is_in_vain(&self, run: &RunId) -> Result<bool, StoreError> {
+        let run = run.clone();
+        self.read(move |c| readers::is_in_vain(c, &run)).await
     }
 
     /// The last `limit` runs, of one project or of all; newest first.

@@ -111,7 +111,11 @@ fn other_authors(tale: &Tale<'_>) -> String {
 pub(super) fn status_tone(status: RunStatus) -> Tone {
     match status {
         RunStatus::Green | RunStatus::Fixed => Tone::Good,
-        RunStatus::Flaky | RunStatus::RedBefore | RunStatus::Known | RunStatus::Human => Tone::Open,
+        RunStatus::Flaky
+        | RunStatus::RedBefore
+        | RunStatus::Known
+        | RunStatus::InVain
+        | RunStatus::Human => Tone::Open,
         RunStatus::NoFix | RunStatus::Error => Tone::Bad,
     }
 }

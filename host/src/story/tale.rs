@@ -432,6 +432,7 @@ impl<'a> Tale<'a> {
             Some(RunStatus::Flaky) => "Nothing to do: the failure is flaky",
             Some(RunStatus::RedBefore) => "Nothing to do: it was red before this change",
             Some(RunStatus::Known) => "Nothing to start: this failure is in hand",
+            Some(RunStatus::InVain) => "Opened in vain: another host has the change",
             Some(RunStatus::Fixed) => "Fixed",
             Some(RunStatus::Human) => "A human decides",
             Some(RunStatus::NoFix) => "No fix was found",

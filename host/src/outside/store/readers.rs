@@ -163,6 +163,17 @@ pub fn open_runs(c: &Connection) -> rusqlite::Result<Vec<(String, RunId)>> {
         .collect()
 }
 
+/// Whoever takes a project over finishes what it knows to be open before it opens anything.
+pub const IN_VAIN: &str = "EXISTS (SELECT 1 FROM events AS own, events AS later
+    WHERE own.run = runs.run AND later.project = runs.project AND later.type = 'change-seen' AND later.run <> own.run
+    AND later.epoch > (SELECT max(epoch) FROM events WHERE run = runs.run))";
+
+pub fn is_in_vain(c: &Connection, run: &RunId) -> rusqlite::Result<bool> {
+    let query = format!("SELECT EXISTS (SELECT 1 FROM runs WHERE run = ?1 AND {IN_VAIN})");
+    c.prepare_cached(&query)?
+        .query_row([&run.0], |row| row.get(0))
+}
+
 pub fn runs(c: &Connection, project: Option<&str>, limit: usize) -> Answer<Vec<RunSummary>> {
     let mut statement = c.prepare_cached(
         "SELECT runs.run, runs.project, runs.status, opened_seq, at, body

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::Deserialize;
 
+use super::readers::IN_VAIN;
 use super::{ReadError, StoreError, chain};
 use crate::event::{Event, Fact, RunId};
 
@@ -56,6 +57,29 @@ impl Draft {
 
     pub fn project(&self) -> &str {
         &self.project
+    }
+
+    /// A change is opened only when nothing of its project is open that counts. What others opened may come in at any
+    /// moment, so it is asked here, where nothing can come in between.
+    pub fn comes_first(&self, tx: &Transaction<'_>) -> Result<(), ReadError> {
+        if !matches!(self.fact, Fact::ChangeSeen { .. }) {
+            return Ok(());
+        }
+        let query = format!(
+            "SELECT run FROM runs WHERE project = ?1 AND status IS NULL AND NOT {IN_VAIN} LIMIT 1"
+        );
+        let open: Option<String> = tx
+            .prepare_cached(&query)?
+            .query_row([&self.project], |row| row.get(0))
+            .optional()?;
+        match open {
+            None => Ok(()),
+            Some(run) => Err(StoreError::StillOpen {
+                project: self.project.clone(),
+                run: RunId(run),
+            }
+            .into()),
+        }
     }
 
     /// Writes the row as the next of the log and of its run, stated in this tenure.

@@ -200,7 +200,11 @@ fn perform(
 ) -> Result<Option<Event>, ReadError> {
     match work {
         Work::Append(draft) => {
-            let event = draft.write(tx, tenures.of(draft.project())?)?;
+            let epoch = tenures.of(draft.project())?;
+            if tenures.in_a_fleet() {
+                draft.comes_first(tx)?;
+            }
+            let event = draft.write(tx, epoch)?;
             if tenures.in_a_fleet() {
                 post::put_out(tx, event.seq)?;
             }
