@@ -38,8 +38,10 @@ mod spawner;
 const MARK: &str = "CHANGEBUS_JOB";
 /// How often leftovers are looked for; a program that forks faster than it is killed ends here.
 const SWEEPS: u32 = 20;
-/// So long a namespace may take to end before it is left to the kernel.
-const NAMESPACE_ENDS: Duration = Duration::from_secs(1);
+/// Between the first two looks for what is left of a namespace; the second mostly finds that it has gone.
+const NAMESPACE_ENDS: Duration = Duration::from_millis(1);
+/// So often the pause is twice the one before: after a second in all, what is left is left to the kernel.
+const DOUBLINGS: u32 = 6;
 /// A killed process that has not gone by then sits in the kernel, and waiting would not help.
 const REAP: Duration = Duration::from_secs(5);
 /// What may still be read after the end: more than a pipe can hold.
@@ -418,7 +420,7 @@ impl Group {
     }
 
     fn kill_all(&mut self) {
-        for _ in 0..SWEEPS {
+        for sweep in 0..SWEEPS {
             let strays = self.strays();
             self.signal(Signal::SIGKILL);
             for stray in &strays {
@@ -431,7 +433,7 @@ impl Group {
             self.leader_lives = false;
             if self.is_namespace {
                 // Its first process goes when the last one in it has gone, which takes the kernel a moment.
-                std::thread::sleep(NAMESPACE_ENDS / SWEEPS);
+                std::thread::sleep(NAMESPACE_ENDS * (1 << sweep.min(DOUBLINGS)));
             }
         }
         self.over = true;
