@@ -41,11 +41,7 @@ fn main() {
         runtime.block_on(suspended(&cache)),
         runtime.block_on(stall(&cache)),
     ];
-    let text = table(&rows);
-    println!("{text}");
-    if let Some(path) = std::env::var_os("CHANGEBUS_BENCH_TABLE") {
-        changebus_tests::tables::keep(Path::new(&path), &text);
-    }
+    changebus_tests::tables::tell(&table(&rows));
 }
 
 fn load(dir: &Path, cache: &Path, limits: Limits) -> Plugins {

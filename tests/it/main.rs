@@ -18,6 +18,7 @@ mod hostile;
 mod investigator;
 mod manifests;
 mod orders;
+mod overhead;
 mod plugins;
 mod racing;
 mod recovery;

@@ -278,7 +278,7 @@ async fn racing_beside_a_full_run_for_each() {
         ["twin-a", "twin-b", "right", "wordy"],
         "before {base}"
     );
-    keep(&table(suite, raced, plain));
+    tables::tell(&table(suite, raced, plain));
 }
 
 /// Every candidate in a clone of its own with the whole suite, two at a time; the names of those that pass.
@@ -355,12 +355,4 @@ fn table(suite: f64, raced: f64, plain: f64) -> String {
         holds(faster >= 3.0),
         tests = SLOW + 4,
     )
-}
-
-/// Shows the section, and puts it in the place of the one before.
-fn keep(section: &str) {
-    println!("{section}");
-    if let Some(path) = std::env::var_os("CHANGEBUS_BENCH_TABLE") {
-        tables::keep(Path::new(&path), section);
-    }
 }

@@ -5,9 +5,17 @@
 
 use std::path::Path;
 
+/// Shows a table, and keeps it where a benchmark asks for it.
+pub fn tell(text: &str) {
+    println!("{text}");
+    if let Some(path) = std::env::var_os("CHANGEBUS_BENCH_TABLE") {
+        keep(Path::new(&path), text);
+    }
+}
+
 /// Puts `text`, which begins with a heading of the first level, in the place of the section with that heading, or at the
 /// end.
-pub fn keep(path: &Path, text: &str) {
+fn keep(path: &Path, text: &str) {
     let old = std::fs::read_to_string(path).unwrap_or_default();
     let heading = text.lines().next().unwrap_or_default();
     let mut sections: Vec<String> = vec![];

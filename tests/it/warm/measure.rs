@@ -3,7 +3,6 @@
 //! Touches: files, processes, git, clock.
 //! Change here: when the set-up of a trial has another target. `cargo xtask bench setup` runs it and keeps the table.
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
@@ -40,11 +39,7 @@ async fn alone_setting_up_a_trial() {
             copied.push(by_checkout_and_copy(&trees, &warm).await);
         }
     }
-    let text = table(median(shown), median(copied), median(gone));
-    println!("{text}");
-    if let Some(path) = std::env::var_os("CHANGEBUS_BENCH_TABLE") {
-        tables::keep(Path::new(&path), &text);
-    }
+    tables::tell(&table(median(shown), median(copied), median(gone)));
 }
 
 async fn large() -> Trees {
