@@ -1,6 +1,6 @@
 //! What the operator's file says, and the settings the program runs on.
 //!
-//! Touches: files (reads the one it is given).
+//! Touches: files (reads the one it is given), the machine (asks how much memory it has).
 //! Change here: when there is something new to configure. Add it to `changebus.example.toml` too; a test
 //! holds that file and these defaults against each other.
 
@@ -198,6 +198,9 @@ pub struct Sandbox {
     pub setup_network: bool,
     /// Private memory of one process.
     pub memory_mib: u32,
+    /// Memory of all processes of one command together, and of its `/tmp`. Where nothing is said no more than half of what
+    /// the machine has.
+    pub total_memory_mib: u32,
     pub processes: u32,
     /// The largest file that may be written.
     pub file_mib: u32,
@@ -405,12 +408,21 @@ impl Default for Sandbox {
             read: vec![],
             setup_network: true,
             memory_mib: 8192,
+            total_memory_mib: half_of_the_memory().min(8192),
             processes: 2048,
             file_mib: 4096,
             disk_mib: 16_384,
             tmp_mib: 2048,
         }
     }
+}
+
+/// In MiB, and in large steps: what a machine says it has differs a little from start to start.
+fn half_of_the_memory() -> u32 {
+    const STEP: u64 = 256;
+    let bytes = nix::sys::sysinfo::sysinfo().map_or(u64::MAX, |found| found.ram_total());
+    let steps = ((bytes / 2) >> 20) / STEP;
+    u32::try_from(steps.max(1) * STEP).unwrap_or(u32::MAX)
 }
 
 impl Default for Policy {
@@ -597,6 +609,7 @@ impl Project {
         let limits = &self.sandbox;
         let counts = [
             ("sandbox.memory_mib", limits.memory_mib),
+            ("sandbox.total_memory_mib", limits.total_memory_mib),
             ("sandbox.processes", limits.processes),
             ("sandbox.file_mib", limits.file_mib),
             ("sandbox.disk_mib", limits.disk_mib),

@@ -10,6 +10,7 @@ pub mod footprint;
 pub mod git;
 pub mod lease;
 pub mod nats;
+pub mod lookout;
 pub mod process;
 pub mod reading;
 pub mod reports;

@@ -140,3 +140,15 @@ fn a_bad_configuration_is_refused_by_name() {
         );
     }
 }
+
+#[test]
+fn one_command_may_hold_half_of_this_machines_memory_at_most() {
+    let told = std::fs::read_to_string("/proc/meminfo").unwrap();
+    let total = told.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.strip_suffix(" kB")?;
+        kib.trim().parse::<u32>().ok()
+    });
+    let half = total.unwrap() / 1024 / 2;
+    let most = Sandbox::default().total_memory_mib;
+    assert!(most <= half.max(256) && most <= 8192, "{most} of {half}");
+}

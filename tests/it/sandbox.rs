@@ -15,7 +15,7 @@ use std::time::Duration;
 use changebus::event::{Exit, Fact, Layer};
 use changebus::outside::process::Finished;
 use changebus::outside::sandbox::{Cell, Limits, Mount, Sandbox, TREE};
-use changebus_tests::world::program;
+use changebus_tests::world::{World, program};
 use nix::unistd::geteuid;
 
 use crate::orders;
@@ -150,6 +150,7 @@ fn cell(line: &str, mounts: Vec<Mount>) -> Cell {
         network: false,
         limits: Limits {
             memory_bytes: 512 << 20,
+            total_memory_bytes: 2 << 30,
             processes: 64,
             file_bytes: 50 << 20,
             tmp_bytes: 50 << 20,
@@ -352,6 +353,94 @@ async fn a_flood_of_output_is_cut_in_the_middle() {
     assert!(finished.output.len() < 2 << 20 && finished.left_out > 40_000_000);
 }
 
+/// Python with so many children. What it does `before` they come they share; each does `then` and stays for a while.
+struct Crowd {
+    name: String,
+    line: String,
+}
+
+impl Crowd {
+    fn of(count: u32, before: &str, then: &str, seconds: u32) -> Crowd {
+        let name = format!("# {before} {then} {}\n", std::process::id());
+        let line = format!(
+            "python3 -c '{name}import ctypes, os, time\n{before}\nfor _ in range({count}):\n  if os.fork() == 0:\n    {then}\n    \
+             time.sleep({seconds})\n    os._exit(0)\nprint(\"they came\", flush=True)\nfor _ in range({count}): os.wait()\n\
+             print(\"they went\")'"
+        );
+        Crowd { name, line }
+    }
+
+    async fn within(&self, mib: u64) -> Finished {
+        let finished = in_a_bare_cell(&self.line, |cell| {
+            cell.limits.total_memory_bytes = mib << 20;
+            cell.limits.tmp_bytes = 1 << 30;
+            cell.limits.file_bytes = 1 << 30;
+            cell.limits.processes = 128;
+        });
+        let finished = finished.await;
+        gone(&format!("python3 -c {}", self.name)).await;
+        finished
+    }
+
+    async fn is_stopped_within(&self, mib: u64) {
+        let finished = self.within(mib).await;
+        assert!(finished.outgrown, "{}: {}", self.line, finished.output);
+        assert_eq!(finished.exit, Exit::Signal(9));
+    }
+
+    async fn lives_within(&self, mib: u64) {
+        let finished = self.within(mib).await;
+        let said = (finished.outgrown, finished.exit, &finished.output[..]);
+        let well = (false, Exit::Code(0), "they came\nthey went\n");
+        assert_eq!(said, well, "{}", self.line);
+    }
+}
+
+#[test]
+fn a_crowd_of_small_processes_is_stopped_for_what_they_hold_together() {
+    assert_passes(alone("sandbox::alone_crowds", None));
+}
+
+#[test]
+fn so_is_a_crowd_of_an_ordinary_user() {
+    assert_passes(alone("sandbox::alone_crowds", Some(NOBODY)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run in a process of its own, as root and as an ordinary user"]
+async fn alone_crowds() {
+    const HOLD: &str = "kept = b\"x\" * (100 << 20)";
+    // Each may have five times as much.
+    Crowd::of(30, "", HOLD, 600).is_stopped_within(1024).await;
+    Crowd::of(5, "", HOLD, 2).lives_within(1024).await;
+    Crowd::of(30, HOLD, "", 2).lives_within(1024).await;
+    // Who may not be looked at is told by less.
+    let shy = format!("ctypes.CDLL(None).prctl(4, 0); {HOLD}");
+    Crowd::of(30, "", &shy, 600).is_stopped_within(1024).await;
+    let file = "open(\"/tmp/large\", \"wb\").write(b\"x\" * (300 << 20))";
+    Crowd::of(1, file, "", 600).is_stopped_within(200).await;
+    Crowd::of(1, file, "", 2).lives_within(600).await;
+    let map = "import mmap; kept = mmap.mmap(-1, 300 << 20); kept.write(b\"x\" * (300 << 20))";
+    Crowd::of(9, map, "", 600).is_stopped_within(200).await;
+    Crowd::of(9, map, "", 2).lives_within(600).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_suite_that_holds_too_much_together_is_stopped_and_told() {
+    let mut world = orders::watched("").await;
+    world.project("sandbox.total_memory_mib = 512");
+    world.policy("trouble_wait_seconds = 0");
+    world.test(&Crowd::of(30, "", "kept = b\"x\" * (100 << 20)", 600).line);
+    orders::break_it(&world);
+    let (story, _) = world.fix(&[]);
+    let told = problem(&world).await.unwrap_or_else(|| panic!("{story:#}"));
+    assert_eq!(
+        told,
+        "the command and its children used more than 512 MiB of memory together (sandbox.total_memory_mib)"
+    );
+    assert_eq!(world.processes(), Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn programs_of_every_language_run_in_a_cell() {
     let line = "python3 -c 'print(sum([1,2]))' && node -e 'console.log(3)' && git --version && cargo --version && \
@@ -514,21 +603,23 @@ fn check_names_every_layer() {
 async fn a_command_that_fills_the_disk_is_stopped_and_told() {
     let mut world = orders::watched("").await;
     world.project("sandbox.disk_mib = 20");
+    world.policy("trouble_wait_seconds = 0");
     // Many small files in the tree: no single one is too large, and none lies in /tmp.
     world.test("i=0; while :; do i=$((i+1)); head -c 1000000 /dev/zero >fill$i; done");
     orders::break_it(&world);
     let (story, _) = world.fix(&[]);
-    let told = world
-        .events()
-        .await
-        .into_iter()
-        .find_map(|event| match event.fact {
-            Fact::Tested { report, .. } => report.problem,
-            _ => None,
-        });
-    let told = told.unwrap_or_else(|| panic!("{story:#}"));
+    let told = problem(&world).await.unwrap_or_else(|| panic!("{story:#}"));
     assert!(
         told.contains("wrote more than 20 MiB (sandbox.disk_mib)"),
         "{told}"
     );
+}
+
+/// Of the first report.
+async fn problem(world: &World) -> Option<String> {
+    let events = world.events().await;
+    events.into_iter().find_map(|event| match event.fact {
+        Fact::Tested { report, .. } => report.problem,
+        _ => None,
+    })
 }

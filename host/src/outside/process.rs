@@ -32,6 +32,7 @@ use tokio::time::Instant;
 
 use crate::event::Exit;
 
+mod memory;
 mod spawner;
 
 /// Names the job in the environment of everything it starts.
@@ -74,6 +75,8 @@ pub enum Bounds {
         input: Vec<u8>,
         /// Whose it is, as [`owner`] gives it: what the namespace is built by may be killed before it is whole.
         owner: String,
+        /// What lives in it may hold so much memory together.
+        memory_bytes: u64,
     },
 }
 
@@ -97,6 +100,8 @@ pub enum Streams {
 #[derive(Clone, Debug)]
 pub struct Finished {
     pub exit: Exit,
+    /// It was killed because it held more memory, with all it had started, than it may.
+    pub outgrown: bool,
     /// Not UTF-8 as it came: replaced where it was not. Where the program could not be started: why.
     pub output: String,
     /// Empty unless the streams were kept apart.
@@ -123,6 +128,7 @@ impl Finished {
     pub fn not_started(why: String) -> Finished {
         Finished {
             exit: Exit::NotStarted,
+            outgrown: false,
             output: why,
             errors: String::new(),
             left_out: 0,
@@ -282,12 +288,14 @@ impl Job {
     }
 
     async fn see_through(mut self, spec: &Spec, started: Instant) -> Finished {
-        let exit = match self.attend(started + spec.timeout).await {
-            Some(status) => exit_of(status),
-            None => {
+        let ended = self.watched(spec, started + spec.timeout).await;
+        let exit = match ended {
+            Ended::Itself(status) => exit_of(status),
+            Ended::Outgrown => Exit::Signal(Signal::SIGKILL as i32),
+            Ended::Late => {
                 self.group.remember();
                 self.group.ask_to_stop();
-                self.attend(Instant::now() + spec.grace).await;
+                self.watched(spec, Instant::now() + spec.grace).await;
                 Exit::TimedOut {
                     after_seconds: spec.timeout.as_secs_f64().ceil() as u64,
                 }
@@ -296,6 +304,7 @@ impl Job {
         self.clear_away().await;
         Finished {
             exit,
+            outgrown: matches!(ended, Ended::Outgrown),
             left_out: self.output.kept.left_out
                 + self.errors.as_ref().map_or(0, |e| e.kept.left_out),
             output: self.output.kept.text(),
@@ -307,17 +316,33 @@ impl Job {
         }
     }
 
+    async fn watched(&mut self, spec: &Spec, deadline: Instant) -> Ended {
+        let leader = self.group.leader;
+        let too_large = async {
+            match &spec.bounds {
+                Bounds::Namespace { memory_bytes, .. } => {
+                    memory::exceeded(leader, *memory_bytes).await;
+                }
+                Bounds::Group => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            ended = self.attend(deadline) => ended,
+            () = too_large => Ended::Outgrown,
+        }
+    }
+
     /// Listens until the program itself has ended, whoever else holds its pipes, or until the deadline.
-    async fn attend(&mut self, deadline: Instant) -> Option<ExitStatus> {
+    async fn attend(&mut self, deadline: Instant) -> Ended {
         loop {
             tokio::select! {
                 status = self.child.wait() => {
                     self.group.leader_lives = false;
-                    return status.ok();
+                    return status.map_or(Ended::Late, Ended::Itself);
                 }
                 () = self.output.fill() => {}
                 () = fill(&mut self.errors) => {}
-                () = tokio::time::sleep_until(deadline) => return None,
+                () = tokio::time::sleep_until(deadline) => return Ended::Late,
             }
         }
     }
@@ -333,6 +358,13 @@ impl Job {
             errors.drain();
         }
     }
+}
+
+/// What a program came to.
+enum Ended {
+    Itself(ExitStatus),
+    Late,
+    Outgrown,
 }
 
 async fn fill(capture: &mut Option<Capture>) {

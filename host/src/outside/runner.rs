@@ -85,6 +85,7 @@ impl Confinement {
             disk_bytes: mib(settings.disk_mib),
             limits: Limits {
                 memory_bytes: mib(settings.memory_mib),
+                total_memory_bytes: mib(settings.total_memory_mib),
                 processes: settings.processes.into(),
                 file_bytes: mib(settings.file_mib),
                 tmp_bytes: mib(settings.tmp_mib),
@@ -445,8 +446,11 @@ impl<'a> Suite<'a> {
                 let started = Instant::now();
                 // What wins is the end of the command, or the end of the disk it may have; the other is dropped.
                 tokio::select! {
-                    (finished, layers) = sandbox.run(&cell) => {
+                    (mut finished, layers) = sandbox.run(&cell) => {
                         self.layers.extend(layers);
+                        if let Some(why) = outgrown(&finished, limits) {
+                            finished.output.push_str(&format!("\n[{why}]\n"));
+                        }
                         finished
                     }
                     () = quota::exceeded(places, *disk_bytes) => Finished {
@@ -502,7 +506,8 @@ impl<'a> Suite<'a> {
             Ok(tests) => (tests, None),
             Err(why) => (Tests::default(), Some(why)),
         };
-        let problem = stopped(finished)
+        let problem = self
+            .stopped(finished)
             .or(unreadable)
             .or_else(|| contradiction(source, &finished.exit, &tests));
         Said {
@@ -511,6 +516,21 @@ impl<'a> Suite<'a> {
             tests,
             output: self.shown(finished),
             problem,
+        }
+    }
+
+    fn stopped(&self, finished: &Finished) -> Option<String> {
+        if let Confinement::Cell { limits, .. } = &self.spec.confinement
+            && let Some(why) = outgrown(finished, limits)
+        {
+            return Some(why);
+        }
+        match &finished.exit {
+            Exit::Code(_) => None,
+            Exit::NotStarted => Some(finished.output.clone()),
+            exit @ (Exit::Signal(_) | Exit::TimedOut { .. }) => {
+                Some(format!("the test command was {exit}"))
+            }
         }
     }
 
@@ -577,14 +597,13 @@ fn told(files: &[Vec<u8>]) -> Option<ReportSource> {
     reports::told(&String::from_utf8_lossy(first))
 }
 
-fn stopped(finished: &Finished) -> Option<String> {
-    match &finished.exit {
-        Exit::Code(_) => None,
-        Exit::NotStarted => Some(finished.output.clone()),
-        exit @ (Exit::Signal(_) | Exit::TimedOut { .. }) => {
-            Some(format!("the test command was {exit}"))
-        }
-    }
+fn outgrown(finished: &Finished, limits: &Limits) -> Option<String> {
+    let most = limits.total_memory_bytes >> 20;
+    finished.outgrown.then(|| {
+        format!(
+            "the command and its children used more than {most} MiB of memory together (sandbox.total_memory_mib)"
+        )
+    })
 }
 
 /// Where exit code and report do not tell the same story.

@@ -131,6 +131,7 @@ impl Sandbox {
             bounds: Bounds::Namespace {
                 input,
                 owner: self.owner.clone(),
+                memory_bytes: cell.limits.total_memory_bytes,
             },
         };
         let mut finished = process::run(&spec).await;

@@ -72,8 +72,8 @@ impl Trouble {
                 "the disk is full: make room where host.state and the temporary files lie"
             }
             Trouble::Killed => {
-                "the test command was killed, as the kernel does when memory runs out: give the machine more, or lower \
-                 host.trials_at_once"
+                "the test command was killed, as happens when memory runs out: give the machine more, lower \
+                 host.trials_at_once, or raise sandbox.total_memory_mib where that is named"
             }
             Trouble::Setup => {
                 "`setup` fails at the base commit too: run it by hand on this machine; a registry or a mirror it needs \

@@ -230,6 +230,7 @@ async fn orphans_of_a_dead_process_are_told_from_those_of_others_by_whose_they_a
     let namespace = |dir: &Path| Bounds::Namespace {
         input: vec![],
         owner: owner(dir).unwrap(),
+        memory_bytes: u64::MAX,
     };
     let all = |dir: &Path| [orphan(dir, Bounds::Group), orphan(dir, namespace(dir))];
     let (mut own, mut others) = (all(ours.path()), all(theirs.path()));

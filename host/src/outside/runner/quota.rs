@@ -8,34 +8,20 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::outside::git::blocking;
+use crate::outside::lookout;
 
-/// Between two looks, and for each second that a look took, so many seconds of rest.
 const PAUSE: Duration = Duration::from_secs(2);
-const REST: u32 = 20;
 
 /// Returns when what was written there since now is more than `most_bytes`; what lies there already does not count.
 pub async fn exceeded(places: [PathBuf; 3], most_bytes: u64) {
-    let look = async || {
-        let (places, started) = (places.clone(), std::time::Instant::now());
-        let bytes = blocking(move || {
-            let mut seen = BTreeSet::new();
-            places
-                .iter()
-                .map(|place| size(place, &mut seen))
-                .sum::<u64>()
-        });
-        (bytes.await, started.elapsed())
+    let mut before = None;
+    let look = move || {
+        let mut seen = BTreeSet::new();
+        let sizes = places.iter().map(|place| size(place, &mut seen));
+        let now: u64 = sizes.sum();
+        now.saturating_sub(*before.get_or_insert(now)) > most_bytes
     };
-    let (before, mut took) = look().await;
-    loop {
-        tokio::time::sleep(PAUSE.max(took * REST)).await;
-        let (now, again) = look().await;
-        if now.saturating_sub(before) > most_bytes {
-            return;
-        }
-        took = again;
-    }
+    lookout::until(PAUSE, look).await;
 }
 
 /// Blocks in use below a directory that others write: links are not followed, a file with several names counts once,

@@ -114,6 +114,8 @@ pub struct Inner {
 pub struct Limits {
     /// Private memory of one process.
     pub memory_bytes: u64,
+    /// Of all of them together, with what lies in `/tmp` and shared memory.
+    pub total_memory_bytes: u64,
     pub processes: u64,
     /// The largest file it may write.
     pub file_bytes: u64,

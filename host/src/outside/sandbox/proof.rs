@@ -81,6 +81,7 @@ impl Sandbox {
             network: false,
             limits: Limits {
                 memory_bytes: 1 << 30,
+                total_memory_bytes: 1 << 30,
                 processes: 64,
                 file_bytes: 1 << 20,
                 tmp_bytes: 1 << 20,
