@@ -79,16 +79,16 @@ struct Wait {
 fn wait(run: &[&Event], event: &Event) -> Option<Wait> {
     let to = at(event);
     let command = |seconds: f64, output: &str| {
-        Some(Wait {
+        let wait = Wait {
             from: to - seconds,
             to,
             of_a_command: true,
             cell: own_seconds(output).map(|own| seconds - own),
-        })
+        };
+        // What is remembered took no time.
+        (seconds > 0.0).then_some(wait)
     };
     match &event.fact {
-        // One that is remembered took no time.
-        Fact::Tried { trial } if trial.seconds == 0.0 => None,
         Fact::Tested { report, .. } => command(report.seconds, &report.output),
         Fact::Tried { trial } => command(trial.seconds, &trial.output),
         Fact::Sampled { sample } => command(sample.seconds, &sample.output),

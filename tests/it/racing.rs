@@ -250,6 +250,60 @@ async fn a_tree_that_was_tested_before_is_run_again_only_to_see_that_it_repeats(
     assert!(took(2) > 0.0, "it is run");
 }
 
+/// Says outside of every run of the tests how many of them it is of, and on which sources.
+fn counting(path: &Path) -> String {
+    format!(
+        "def pytest_collection_finish(session):\n    with open(\"shop/cart.py\") as cart, open({path:?}, \"a\") as out:\n        \
+         out.write(f\"{{len(session.items)}} {{cart.read()!r}}\\n\")\n"
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_an_earlier_tournament_tried_is_run_again_only_to_see_that_it_repeats() {
+    const MENDED: &str = "def pay(price, off=0):\n    return price + -off\n";
+    let mut world = World::new(Script::from_fn(|_| Reply::text("Nobody asks me."))).await;
+    world.policy("reruns = 0");
+    // Nothing is merged then, and the tests can tell the story of themselves.
+    world.without_a_sandbox();
+    let text = Value::from(MENDED);
+    let mend = format!(
+        "{{ do = \"hand-in\", edits = [{{ edit = \"write\", path = \"shop/cart.py\", content = {text} }}] }}"
+    );
+    world.variants(&[("mend", "moody-strategy", &mend)]);
+    let counter = world.path().join("counter");
+    let counting = counting(&counter);
+    world.push(
+        "Open the shop",
+        &[
+            ("shop/__init__.py", Some("")),
+            ("shop/cart.py", Some(GOOD)),
+            ("tests/test_cart.py", Some(CART_TESTS)),
+            ("conftest.py", Some(counting.as_str())),
+        ],
+    );
+    world.push("Reckon anew", &[("shop/cart.py", Some(BAD))]);
+    let whole_runs = || {
+        let ran = std::fs::read_to_string(&counter).expect("the tests have run");
+        let whole = |line: &&str| line.starts_with("3 ") && line.contains("price + -off");
+        ran.lines().filter(whole).count()
+    };
+    let mut seen = vec![];
+    for _ in 0..2 {
+        let (story, code) = world.fix(&[]);
+        assert_eq!(
+            (code, &story["winner"]),
+            (4, &Value::from("mend")),
+            "{story:#}"
+        );
+        seen.push(whole_runs());
+    }
+    assert_eq!(
+        seen,
+        [2, 3],
+        "the first time twice, the second time once more"
+    );
+}
+
 /// A tournament's validation beside what it replaces, and the table of it.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes about six minutes; `cargo xtask bench tournament` runs it"]

@@ -384,6 +384,18 @@ pub struct Trial {
     /// It ran with the daemon's own rights, because the project says so.
     #[serde(default)]
     pub unsandboxed: bool,
+    /// The report it was made of, where later runs may go by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<KeptReport>,
+}
+
+/// A report that is kept beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptReport {
+    /// Of the setup and test command, as in `Fact::Tested`.
+    pub suite: String,
+    /// SHA-256 of the report, hex.
+    pub digest: String,
 }
 
 /// Some tests alone, run on one tree: enough to stop a candidate, never enough for it to win.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    Change, Event, Fact, InHand, Oid, RunId, RunStatus, Sighting, TestReport, Usage,
+    Change, Event, Fact, InHand, KeptReport, Oid, RunId, RunStatus, Sighting, TestReport, Usage,
 };
 
 mod chain;
@@ -23,6 +23,7 @@ mod memory;
 mod post;
 mod readers;
 mod record;
+mod reports;
 mod tenure;
 mod writer;
 
@@ -120,6 +121,8 @@ pub enum StoreError {
         "the fact cannot be kept, since it would not read back (is a number in it not finite?)"
     )]
     Unfit { source: serde_json::Error },
+    #[error("a report cannot be compressed")]
+    Unpackable { source: std::io::Error },
     #[error(
         "event {seq} does not read as a fact this version knows: was it written by a newer one?"
     )]
@@ -310,11 +313,23 @@ impl Store {
     /// Keeps the packed journal of a plugin call under the digest its fact will name; keeping it twice is
     /// keeping it once.
     pub async fn keep_journal(&self, digest: &str, packed: Vec<u8>) -> Result<(), StoreError> {
-        let work = Work::KeepJournal {
+        let work = Work::Keep {
             digest: digest.to_owned(),
             body: packed,
         };
         self.writer()?.perform(work).await.map(drop)
+    }
+
+    /// Keeps a report on a whole suite beside the log, for a fact to name.
+    pub async fn keep_report(
+        &self,
+        suite: &str,
+        report: &TestReport,
+    ) -> Result<KeptReport, StoreError> {
+        let (kept, body) = reports::pack(suite, report)?;
+        let digest = kept.digest.clone();
+        self.writer()?.perform(Work::Keep { digest, body }).await?;
+        Ok(kept)
     }
 
     /// The packed journal that a fact names, if it was kept.
@@ -414,8 +429,8 @@ impl Store {
             .await
     }
 
-    /// The last report on this tree that can be taken at its word, made with the same setup and test
-    /// command (`suite`, the digest in `Fact::Tested`).
+    /// The last report on a commit of this tree that can be taken at its word, made with the same setup and test
+    /// command (`suite`, the digest in `Fact::Tested`). Trials of candidates do not count: nobody had pushed those.
     pub async fn report_for_tree(
         &self,
         project: &str,
@@ -427,8 +442,8 @@ impl Store {
             .await
     }
 
-    /// The first report on this tree, as [`Store::report_for_tree`]. The last one of a flaky suite is a chosen one: it is
-    /// run again until it passes.
+    /// The first report on this tree, of a commit or of a trial. The last one of a flaky suite is a chosen one: it is run
+    /// again until it passes.
     pub async fn first_report_for_tree(
         &self,
         project: &str,

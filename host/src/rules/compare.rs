@@ -41,6 +41,7 @@ pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Tr
         problem: report.problem.clone(),
         seconds: report.seconds,
         unsandboxed: !report.is_confined(),
+        report: None,
     }
 }
 

@@ -283,5 +283,6 @@ pub fn perfect(tree: &Oid, head: &TestReport, triage: &Triage) -> Trial {
         problem: None,
         seconds: 0.0,
         unsandboxed: false,
+        report: None,
     }
 }

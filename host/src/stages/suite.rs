@@ -9,7 +9,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::config::Project;
-use crate::event::{Fact, Oid, Role, TestReport};
+use crate::event::{Fact, KeptReport, Oid, Role, TestReport};
 use crate::outside::git::{TreeEntry, blocking};
 use crate::outside::runner::{self, SuiteSpec, ToolError, ToolRun, Unprepared};
 use crate::outside::warm::Layering;
@@ -112,14 +112,32 @@ pub async fn run_only(
     Ok(select::is_an_answer(&report, wanted).then_some(report))
 }
 
-/// What the same commands first said of the same tree, in any run: the last of a flaky suite was run until it passed.
+/// Keeps a report where later runs find it, if it speaks of the whole suite.
+pub async fn keep(cx: &Cx, report: &TestReport) -> Result<Option<KeptReport>, StageError> {
+    if report.partial || report.problem.is_some() {
+        return Ok(None);
+    }
+    let kept = cx
+        .house
+        .store
+        .keep_report(&digest(&cx.project), report)
+        .await;
+    kept.map(Some).map_err(|e| failed("keeping a report", &e))
+}
+
+/// What the same commands first said of the same tree, in any run: the last of a flaky suite was run until it passed. It
+/// takes no time now.
 pub async fn known(cx: &Cx, tree: &Oid) -> Result<Option<TestReport>, StageError> {
     let found = cx
         .house
         .store
         .first_report_for_tree(&cx.name, tree, &digest(&cx.project))
         .await;
-    found.map_err(|e| failed("looking for an earlier report", &e))
+    let found = found.map_err(|e| failed("looking for an earlier report", &e))?;
+    Ok(found.map(|report| TestReport {
+        seconds: 0.0,
+        ..report
+    }))
 }
 
 /// One of the project's tools on one tree; the inner error says why there is nothing to show for it.

@@ -10,8 +10,7 @@ use rusqlite::{Transaction, params};
 use super::record::{self, nanoseconds, read_event};
 use super::{ReadError, StoreError, memory, readers};
 use crate::event::{
-    Delivery, Event, Fact, Opening, RunId, RunStatus, Sighting, TestReport, Usage, VariantState,
-    Verdict,
+    Delivery, Event, Fact, Oid, Opening, RunId, RunStatus, Sighting, Usage, VariantState, Verdict,
 };
 
 const TABLES: [&str; 8] = [
@@ -69,8 +68,14 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
         Fact::ChangeSeen { change } => {
             note_tip(tx, event, &change.head.0)?;
         }
-        Fact::Tested { report, suite, .. } if !report.partial => {
-            note_report(tx, event, report, suite)?
+        // Only a report that can be taken at its word may stand in for a new one.
+        Fact::Tested { report, suite, .. } if !report.partial && report.problem.is_none() => {
+            note_tested(tx, event, &report.tree, suite)?
+        }
+        Fact::Tried { trial } => {
+            if let Some(report) = &trial.report {
+                note_tested(tx, event, &trial.tree, &report.suite)?;
+            }
         }
         Fact::Triaged { triage } => memory::take_in(tx, event, triage)?,
         Fact::ModelAnswered { answer, .. } => {
@@ -196,20 +201,16 @@ fn open_run(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Only a report that can be taken at its word may stand in for a new one.
-fn note_report(
+fn note_tested(
     tx: &Transaction<'_>,
     event: &Event,
-    report: &TestReport,
+    tree: &Oid,
     suite: &str,
 ) -> rusqlite::Result<()> {
-    if report.problem.is_some() {
-        return Ok(());
-    }
     tx.prepare_cached(
         "INSERT OR IGNORE INTO tested (seq, project, tree, suite) VALUES (?1, ?2, ?3, ?4)",
     )?
-    .execute(params![event.seq, event.project, report.tree.0, suite])?;
+    .execute(params![event.seq, event.project, tree.0, suite])?;
     Ok(())
 }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
-use super::{EventFilter, ReadError, RunSummary, StoreError, file};
+use super::{EventFilter, ReadError, RunSummary, StoreError, file, reports};
 use crate::event::{Event, Fact, Oid, RunId, Sighting, TestReport, Usage};
 
 /// Idle connections that are kept for the next question.
@@ -238,7 +238,9 @@ pub fn report_for_tree(
     tree: &Oid,
     suite: &str,
 ) -> Answer<Option<TestReport>> {
-    report(c, "max(seq)", [project, &tree.0, suite])
+    let of_a_commit =
+        "SELECT max(seq) FROM tested JOIN events USING (seq) WHERE type = 'tested' AND";
+    report(c, of_a_commit, [project, &tree.0, suite])
 }
 
 pub fn first_report_for_tree(
@@ -247,20 +249,30 @@ pub fn first_report_for_tree(
     tree: &Oid,
     suite: &str,
 ) -> Answer<Option<TestReport>> {
-    report(c, "min(seq)", [project, &tree.0, suite])
+    report(
+        c,
+        "SELECT min(seq) FROM tested WHERE",
+        [project, &tree.0, suite],
+    )
 }
 
 /// Of the reports of a project on a tree with a suite.
 fn report(c: &Connection, which: &'static str, of: [&str; 3]) -> Answer<Option<TestReport>> {
     let query = format!(
         "SELECT {COLUMNS} FROM events WHERE seq =
-         (SELECT {which} FROM tested WHERE project = ?1 AND tree = ?2 AND suite = ?3)"
+         ({which} tested.project = ?1 AND tree = ?2 AND suite = ?3)"
     );
     let event = events(c, &query, of)?.pop();
-    Ok(event.and_then(|event| match event.fact {
-        Fact::Tested { report, .. } => Some(report),
+    Ok(match event.map(|event| event.fact) {
+        Some(Fact::Tested { report, .. }) => Some(report),
+        Some(Fact::Tried { trial }) => match trial.report {
+            Some(kept) => {
+                journal(c, &kept.digest)?.and_then(|packed| reports::unpack(&kept, &packed))
+            }
+            None => None,
+        },
         _ => None,
-    }))
+    })
 }
 
 pub fn spent_since(c: &Connection, at: Timestamp) -> rusqlite::Result<Usage> {

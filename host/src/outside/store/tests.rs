@@ -957,3 +957,57 @@ async fn the_first_report_on_a_tree_is_the_one_nobody_chose() {
     let seconds = |report: Option<TestReport>| report.map(|r| r.seconds);
     assert_eq!((seconds(first), seconds(last)), (Some(1.0), Some(3.0)));
 }
+
+async fn tried(store: &Store, tree: &str, suite: &str, seconds: f64) -> KeptReport {
+    let Fact::Tested { report, .. } = tested(tree, suite, None, seconds) else {
+        panic!("it is one");
+    };
+    let kept = store.keep_report(suite, &report).await.unwrap();
+    let trial = json!({"tree": tree, "round": 1, "source": "junit", "exit": {"code": 0}, "passed": 1,
+        "failed": 0, "total": 1, "fixed": [], "unfixed": [], "broken": [], "missing": [], "behaviour": "",
+        "failures": [], "output": "", "problem": null, "seconds": seconds, "report": kept});
+    keep(
+        store,
+        "p",
+        "r1",
+        fact(json!({"type": "tried", "trial": trial})),
+    )
+    .await;
+    kept
+}
+
+#[tokio::test]
+async fn what_a_trial_said_of_a_tree_is_remembered_but_does_not_make_it_a_tested_commit() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    tried(&store, "t", "s", 1.0).await;
+    keep(&store, "p", "r2", tested("t", "s", None, 2.0)).await;
+    let changed = tried(&store, "u", "s", 3.0).await;
+    let first = async |tree: &str, suite: &str| {
+        let tree = Oid(tree.into());
+        let report = store
+            .first_report_for_tree("p", &tree, suite)
+            .await
+            .unwrap();
+        report.map(|report| (report.seconds, report.tests.len()))
+    };
+    let last = store.report_for_tree("p", &Oid("t".into()), "s").await;
+    assert_eq!(last.unwrap().map(|report| report.seconds), Some(2.0));
+    let of_a_trial = store.report_for_tree("p", &Oid("u".into()), "s").await;
+    assert_eq!(of_a_trial.unwrap(), None);
+    assert_eq!(first("t", "s").await, Some((1.0, 1)));
+    assert_eq!(first("t", "another suite").await, None);
+    store.rebuild().await.unwrap();
+    assert_eq!(first("u", "s").await, Some((3.0, 1)));
+    let other = "(SELECT body FROM journals WHERE digest <> '";
+    let digest = &changed.digest;
+    tamper(
+        &d.log,
+        &format!("UPDATE journals SET body = {other}{digest}') WHERE digest = '{digest}'"),
+    );
+    assert_eq!(
+        first("u", "s").await,
+        None,
+        "what was changed is not gone by"
+    );
+}

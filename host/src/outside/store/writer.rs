@@ -1,7 +1,7 @@
 //! The one thread that writes: takes work from a queue and commits what has piled up together.
 //!
 //! Touches: sqlite, files (holds the lock).
-//! Change here: when something besides events, journals, cursors and derived tables is written.
+//! Change here: when something besides events, what they name, cursors and derived tables is written.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,8 @@ pub enum Work {
     /// What another host stated.
     Import(Box<Draft>, Box<Event>),
     Fleet(post::Work),
-    KeepJournal {
+    /// What a fact names by its digest.
+    Keep {
         digest: String,
         body: Vec<u8>,
     },
@@ -222,7 +223,8 @@ fn perform(
             post::perform(tx, work)?;
             Ok(None)
         }
-        Work::KeepJournal { digest, body } => {
+        Work::Keep { digest, body } => {
+            // The table is called after what it held first.
             tx.prepare_cached("INSERT OR IGNORE INTO journals (digest, body) VALUES (?1, ?2)")?
                 .execute(rusqlite::params![digest, body])?;
             Ok(None)

@@ -44,28 +44,37 @@ async fn whole(
     round: u32,
     triage: &Triage,
 ) -> Result<Fact, StageError> {
-    let report = match remembered(cx, tree, round).await? {
-        Some(report) => report,
-        None => {
-            let name = format!("{}-{}-{round}", run.id, tree.short());
-            suite::run(cx, tree, None, &name, Part::Whole).await?
-        }
-    };
-    let trial = compare::trial(tree, round, &report, triage);
+    if let Some(report) = remembered(cx, tree, round).await? {
+        let trial = compare::trial(tree, round, &report, triage);
+        return Ok(Fact::Tried { trial });
+    }
+    let name = format!("{}-{}-{round}", run.id, tree.short());
+    let report = suite::run(cx, tree, None, &name, Part::Whole).await?;
+    tried(cx, tree, round, &report, triage).await
+}
+
+/// Later runs go by the first round, so that is kept for them.
+async fn tried(
+    cx: &Cx,
+    tree: &Oid,
+    round: u32,
+    report: &TestReport,
+    triage: &Triage,
+) -> Result<Fact, StageError> {
+    let mut trial = compare::trial(tree, round, report, triage);
+    if round == 1 {
+        trial.report = suite::keep(cx, report).await?;
+    }
     Ok(Fact::Tried { trial })
 }
 
-/// A candidate's tree may have been tested before: taking back all of a push leads to its base. Its repeat is run all the
-/// same, so nobody wins on what is only remembered.
+/// A candidate's tree may have been tested before: taking back all of a push leads to its base, and a tournament may be
+/// held again. Its repeat is run all the same, so nobody wins on what is only remembered.
 async fn remembered(cx: &Cx, tree: &Oid, round: u32) -> Result<Option<TestReport>, StageError> {
     if round > 1 || cx.project.policy.repeats == 0 {
         return Ok(None);
     }
-    let known = suite::known(cx, tree).await?;
-    Ok(known.map(|report| TestReport {
-        seconds: 0.0,
-        ..report
-    }))
+    suite::known(cx, tree).await
 }
 
 /// The head's own sources cannot have known what a candidate would want to hide.
