@@ -137,11 +137,10 @@ impl Chaos {
         let host: &'static str = self.random.choice(HOSTS).expect("there are some");
         match self.random.u8(0..10) {
             0..=3 if !self.away.contains_key(host) => {
-                self.hosts
-                    .get_mut(host)
-                    .expect("it is one of ours")
-                    .take()
-                    .map(|mut d| d.kill());
+                let daemon = self.hosts.get_mut(host).expect("it is one of ours");
+                if let Some(mut daemon) = daemon.take() {
+                    daemon.kill();
+                }
                 self.away.insert(host, Away::Dead(back));
                 self.count(Fault::HostKilled);
             }

@@ -76,7 +76,7 @@ async fn who_takes_a_project_over_goes_on_where_the_other_stood() {
         (Some(2), 2, None)
     );
     let waiting = store.waiting(9).await.unwrap();
-    assert_eq!(waiting, [own.clone()]);
+    assert_eq!(waiting, std::slice::from_ref(&own));
     store.told(vec![own.seq]).await.unwrap();
     assert_eq!(store.backlog().await.unwrap(), (0, own.seq + 1));
     store.tenures().end("p");
