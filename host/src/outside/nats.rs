@@ -1,6 +1,6 @@
 //! The fleet's stream: what hosts tell each other, and who may write about which project.
 //!
-//! Touches: network (a NATS server with JetStream).
+//! Touches: network (a NATS server with JetStream), http (its monitoring page).
 //! Change here: when the stream is configured otherwise, or another release of the server is asked for.
 //!
 //! Nothing here is the truth. What is told stands in the teller's own log before, and what is heard is kept in the

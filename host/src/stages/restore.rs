@@ -1,4 +1,4 @@
-//! No stage itself: makes again in this host's mirror what the host before it had made in its own.
+//! No stage itself: the trees a run depends on, and how they are made again where another host had made them.
 //!
 //! Touches: git.
 //! Change here: when a run depends on another object that is in no remote.
@@ -9,7 +9,6 @@ use crate::event::{Candidate, Edit, Oid, Patch};
 use crate::rules::rank::HandedIn;
 use crate::rules::run::Run;
 
-use super::tournament::resolve;
 use super::{Cx, StageError, failed};
 
 const FETCHING: Duration = Duration::from_secs(120);
@@ -67,6 +66,13 @@ async fn remade(cx: &Cx, run: &Run, candidate: &Candidate) -> Result<(Oid, Oid),
     let tree = applied
         .map_err(|e| failed("applying a patch again", &e))?
         .tree;
-    let trial = resolve::with_the_heads_judge(cx, run, &tree)?;
+    let trial = with_the_heads_judge(cx, run, &tree)?;
     Ok((tree, trial))
+}
+
+/// A candidate's own edits to tests, test configuration and CI do not count.
+pub fn with_the_heads_judge(cx: &Cx, run: &Run, tree: &Oid) -> Result<Oid, StageError> {
+    cx.mirror
+        .with_paths_from(tree, &run.change.tree, &|path| cx.classes.is_judge(path))
+        .map_err(|e| failed("restoring the tests", &e))
 }

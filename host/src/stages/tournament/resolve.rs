@@ -8,7 +8,7 @@ use crate::outside::git::PatchError;
 use crate::rules::gates;
 use crate::rules::run::Run;
 
-use crate::stages::{Cx, StageError, failed};
+use crate::stages::{Cx, StageError, failed, restore};
 
 /// What a strategy proposed, as it left the guest.
 pub struct Proposal {
@@ -55,7 +55,7 @@ pub async fn candidate(
     Ok(Ok(Candidate {
         rationale: clean(&proposal.rationale),
         self_confidence: proposal.confidence,
-        trial_tree: with_the_heads_judge(cx, run, &applied.tree)?,
+        trial_tree: restore::with_the_heads_judge(cx, run, &applied.tree)?,
         tree: applied.tree,
         patch,
         diff,
@@ -79,7 +79,7 @@ pub async fn probe_tree(
     patch: &Patch,
 ) -> Result<Result<Oid, String>, StageError> {
     match cx.mirror.apply(&run.change.tree, patch).await {
-        Ok(applied) => with_the_heads_judge(cx, run, &applied.tree).map(Ok),
+        Ok(applied) => restore::with_the_heads_judge(cx, run, &applied.tree).map(Ok),
         Err(PatchError::Git(error)) => Err(failed("applying a patch", &error)),
         Err(refused) => Ok(Err(refused.to_string())),
     }
@@ -97,11 +97,4 @@ pub async fn tool_tree(
         Err(PatchError::Git(error)) => Err(failed("applying a patch", &error)),
         Err(refused) => Ok(Err(refused.to_string())),
     }
-}
-
-/// A candidate's own edits to tests, test configuration and CI do not count.
-pub fn with_the_heads_judge(cx: &Cx, run: &Run, tree: &Oid) -> Result<Oid, StageError> {
-    cx.mirror
-        .with_paths_from(tree, &run.change.tree, &|path| cx.classes.is_judge(path))
-        .map_err(|e| failed("restoring the tests", &e))
 }
