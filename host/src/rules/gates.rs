@@ -7,7 +7,8 @@
 use super::paths::PathClasses;
 use super::tamper;
 use crate::event::{
-    Canary, Candidate, Gate, Objection, Part, PathChange, ReportSource, Sample, Triage, Trial,
+    Canary, Candidate, Gate, Objection, Part, PathChange, ReportSource, Sample, TestFailure,
+    Triage, Trial,
 };
 
 /// Gates 3, 4 and 7: what the patch itself tells, before any test ran. Returns objections and security reasons.
@@ -15,6 +16,7 @@ pub fn of_patch(
     changes: &[PathChange],
     patch: &str,
     classes: &PathClasses,
+    failures: &[TestFailure],
 ) -> (Vec<Objection>, Vec<String>) {
     let mut objections = Vec::new();
     let mut object = |gate, because| objections.push(Objection { gate, because });
@@ -39,7 +41,7 @@ pub fn of_patch(
             );
         }
     }
-    tamper::cheats(patch)
+    tamper::cheats(patch, failures)
         .into_iter()
         .for_each(|because| object(Gate::LeavesTheJudgeAlone, because));
     let mut security: Vec<String> = changes
@@ -212,7 +214,7 @@ mod tests {
             protected_paths: vec!["deploy/**".into()],
             ..Policy::default()
         };
-        let (objections, _) = of_patch(changes, "", &PathClasses::of(&policy));
+        let (objections, _) = of_patch(changes, "", &PathClasses::of(&policy), &[]);
         objections.into_iter().map(|o| o.gate).collect()
     }
 

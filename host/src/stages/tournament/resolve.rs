@@ -3,7 +3,7 @@
 //! Touches: git.
 //! Change here: when a proposal should be read, normalised or checked otherwise before it is tried.
 
-use crate::event::{Candidate, Oid, Patch};
+use crate::event::{Candidate, Oid, Patch, TestFailure};
 use crate::outside::git::PatchError;
 use crate::rules::gates;
 use crate::rules::run::Run;
@@ -41,7 +41,7 @@ pub async fn candidate(
         .mirror
         .patch(head, &applied.tree)
         .map_err(|e| failed("making the diff", &e))?;
-    let (mut objections, security) = gates::of_patch(&changes, &patch, &cx.classes);
+    let (mut objections, security) = gates::of_patch(&changes, &patch, &cx.classes, &failing(run));
     let clean = |text: &str| cx.house.redactor.clean(text);
     // They quote the very lines they object to.
     for objection in &mut objections {
@@ -70,6 +70,17 @@ pub async fn candidate(
             .map(|(name, note)| (clean(name), clean(note)))
             .collect(),
     }))
+}
+
+/// What the tests to fix said at the head.
+fn failing(run: &Run) -> Vec<TestFailure> {
+    let failures = run.head().into_iter().flat_map(|report| &report.failures);
+    let to_fix = |f: &&TestFailure| {
+        run.triage
+            .as_ref()
+            .is_some_and(|t| t.failing.contains(&f.id))
+    };
+    failures.filter(to_fix).cloned().collect()
 }
 
 /// The tree a probe of this patch runs on; the inner error is for the strategy.
