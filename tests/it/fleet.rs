@@ -4,9 +4,16 @@
 //! Change here: when hosts promise each other something new.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use cdevents_sdk::CDEvent;
 use changebus::event::{Event, Fact, RunStatus};
+use changebus::outside::store::Store;
+use changebus::rules::envelope;
 use changebus_tests::fleet::{BAD, Fleet, GOOD, all_adopted};
+use changebus_tests::nats::Nats;
+use changebus_tests::python::run_python;
+use serde_json::{Value, json};
 
 fn closed<'a>(events: &'a [Event], project: &str) -> Vec<&'a Event> {
     let of_it = |e: &&Event| e.project == project && matches!(e.fact, Fact::RunClosed { .. });
@@ -181,4 +188,179 @@ async fn a_host_that_is_asked_to_end_gives_its_projects_back_at_once() {
     }
     let mended = |events: &[Event]| fleet.projects.iter().all(|p| !closed(events, p).is_empty());
     fleet.until("bob", "every project is mended", mended).await;
+}
+
+/// Everything a fleet tells is what the official clients of the three specifications take it for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_is_read_by_the_official_clients() {
+    let fleet = Fleet::new(&["ada"], 1).await;
+    let ada = fleet.daemon("ada");
+    fleet
+        .until("ada", "the tip is known", |e| {
+            all_adopted(e, &fleet.projects)
+        })
+        .await;
+    fleet.push("p1", "Rework discounts", BAD);
+    fleet
+        .until("ada", "the project is mended", |e| {
+            !closed(e, "p1").is_empty()
+        })
+        .await;
+    // Told within a moment.
+    let store = Store::open_read_only(&fleet.state("ada").join("events.sqlite")).expect("a log");
+    while store.backlog().await.expect("it can be asked").0 > 0 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let read = run_python(
+        "listen.py",
+        &["nats-py==2.16.0", "cloudevents==2.2.0"],
+        &[&fleet.nats.url(), "CHANGEBUS"],
+        &Value::Null,
+    );
+    drop(ada);
+    let read = read.as_array().expect("a list");
+    let events = fleet.events("ada").await;
+    let ids: Vec<&str> = read.iter().filter_map(|m| m["id"].as_str()).collect();
+    let stated: Vec<&str> = events.iter().map(|e| e.id.as_str()).collect();
+    assert_eq!(ids, stated);
+    for (message, event) in read.iter().zip(&events) {
+        assert_eq!(message["nats_id"], message["id"]);
+        assert_eq!(message["nats_subject"], event.fact.subject("p1"));
+        assert_eq!(message["source"], "/changebus/ada");
+        let cdevent: Result<CDEvent, _> = serde_json::from_value(message["data"].clone());
+        let cdevent = cdevent.unwrap_or_else(|e| panic!("{e}: {message:#}"));
+        assert_eq!(cdevent.ty(), message["type"].as_str().expect("a text"));
+        let fact = message["data"]["customData"]["fact"].clone();
+        assert_eq!(
+            serde_json::from_value::<Fact>(fact).expect("a fact"),
+            event.fact
+        );
+    }
+    // The judge does not take everything.
+    let suite = |m: &&Value| {
+        m["type"]
+            .as_str()
+            .is_some_and(|t| t.contains("testsuiterun"))
+    };
+    let mut wrong = read.iter().find(suite).expect("tests ran")["data"].clone();
+    wrong["subject"]["content"]["outcome"] = "splendid".into();
+    assert!(serde_json::from_value::<CDEvent>(wrong).is_err());
+}
+
+async fn say(fleet: &Fleet, subject: &str, body: &[u8]) {
+    let client = async_nats::connect(fleet.nats.url())
+        .await
+        .expect("it answers");
+    let context = async_nats::jetstream::new(client);
+    let told = context
+        .publish(subject.to_owned(), body.to_vec().into())
+        .await;
+    told.expect("it was sent").await.expect("the stream has it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_understands_is_buried_with_a_reason_and_blocks_nothing() {
+    let fleet = Fleet::new(&["ada"], 1).await;
+    let _ada = fleet.daemon("ada");
+    fleet
+        .until("ada", "the tip is known", |e| {
+            all_adopted(e, &fleet.projects)
+        })
+        .await;
+    let good = fleet.events("ada").await[0].clone();
+    let told = |change: &dyn Fn(&mut Value)| {
+        let mut told: Value =
+            serde_json::from_slice(&envelope::wrap(&good, "bob")).expect("it is JSON");
+        told["id"] = format!("of-bob-{}", fastrand::u64(..)).into();
+        change(&mut told);
+        told.to_string().into_bytes()
+    };
+    let project =
+        |name: &'static str| move |t: &mut Value| t["data"]["customData"]["project"] = name.into();
+    let bad: [(Vec<u8>, &str); 7] = [
+        (b"garbage".to_vec(), "no JSON"),
+        (vec![0xff; 1000], "no JSON"),
+        (told(&|t| t["specversion"] = "9.9".into()), "specversion"),
+        (told(&|t| t["id"] = 7.into()), "`id`"),
+        (told(&project("p1.>")), "no name of a project"),
+        (told(&project("../p1")), "no name of a project"),
+        (
+            told(&|t| t["data"]["customData"]["fact"] = json!({"type": "of-tomorrow"})),
+            "newer",
+        ),
+    ];
+    for (body, _) in &bad {
+        say(&fleet, "result.test.p1.passed", body).await;
+    }
+    say(&fleet, "change.repo.p9.watched", &told(&project("p9"))).await;
+    fleet
+        .until("ada", "what comes behind them is kept", |e| {
+            e.iter().any(|e| e.project == "p9")
+        })
+        .await;
+    let store = Store::open_read_only(&fleet.state("ada").join("events.sqlite")).expect("a log");
+    let dead = store.dead().await.expect("it can be asked");
+    assert_eq!(dead.len(), bad.len(), "{dead:#?}");
+    for (body, why) in &bad {
+        let buried = dead
+            .iter()
+            .find(|d| d.body == *body)
+            .expect("it was buried");
+        assert!(buried.why.contains(why), "{why}: {}", buried.why);
+    }
+}
+
+/// What `changebus run` says when it cannot be one of a fleet.
+fn refused(fleet: &Fleet) -> String {
+    let mut command = fleet.changebus("ada", &["run"]);
+    let output = command.output().expect("changebus can be started");
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_may_lose_what_it_acknowledged_or_has_no_stream_is_refused_with_what_to_do() {
+    let mut fleet = Fleet::new(&["ada"], 1).await;
+    fleet.bus_lines = "durability = \"require\"".to_owned();
+    let weak = fleet.path().join("weak");
+    let store = format!("jetstream {{ store_dir: {:?} }}", weak.join("data"));
+    fleet.nats = Nats::run(&weak, &store);
+    let said = refused(&fleet);
+    assert!(said.contains("sync_interval: always"), "{said}");
+    fleet.nats = Nats::run(&fleet.path().join("bare"), "");
+    let said = refused(&fleet);
+    assert!(said.contains("has no JetStream"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_with_a_password_is_entered_with_it_and_with_a_prefix_of_ones_own() {
+    let mut fleet = Fleet::new(&["ada"], 1).await;
+    let guarded = fleet.path().join("guarded");
+    let lines = format!(
+        "authorization {{ user: ada, password: of-a-story }}\n\
+         jetstream {{ store_dir: {:?}, sync_interval: always }}",
+        guarded.join("data")
+    );
+    fleet.nats = Nats::run(&guarded, &lines);
+    let secret = fleet.path().join("password");
+    std::fs::write(&secret, "of-a-story").expect("a file can be written");
+    fleet.bus_lines = format!(
+        "durability = \"require\"\nuser = \"ada\"\npassword = {{ file = {secret:?} }}\nprefix = \"team.one\"\nstream = \"ONE\""
+    );
+    let _ada = fleet.daemon("ada");
+    fleet
+        .until("ada", "the tip is known", |e| {
+            all_adopted(e, &fleet.projects)
+        })
+        .await;
+    let options =
+        async_nats::ConnectOptions::with_user_and_password("ada".into(), "of-a-story".into());
+    let client = options.connect(fleet.nats.url()).await.expect("it answers");
+    let stream = async_nats::jetstream::new(client).get_stream("ONE").await;
+    let mut stream = stream.expect("it was made");
+    let subjects = &stream.info().await.expect("it answers").config.subjects;
+    assert!(
+        subjects.iter().all(|s| s.starts_with("team.one.")),
+        "{subjects:?}"
+    );
 }
