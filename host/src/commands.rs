@@ -32,6 +32,7 @@ pub mod check;
 pub mod compile;
 pub mod confine;
 pub mod demo;
+pub mod drain;
 pub mod events;
 pub mod fix;
 pub mod flakes;

@@ -8,7 +8,7 @@
 //! another host might act too.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,7 +23,10 @@ use crate::rules::fleet::Wants;
 
 mod hear;
 mod keep;
+mod revive;
 mod tell;
+
+pub use revive::ask as ask_to_retry;
 
 /// Between two attempts to reach a server that is away.
 const RETRY: Duration = Duration::from_secs(2);
@@ -99,7 +102,7 @@ impl Fleet {
         }
         store.tenures().join_a_fleet(tenures);
         let membership = Arc::new(Membership {
-            drain: config.host.state.join("drain"),
+            drain: drain_file(&config.host.state),
             ending: AtomicBool::new(false),
             config: config.clone(),
             store: store.clone(),
@@ -240,6 +243,7 @@ impl Membership {
             ended = self.tell(link) => ended,
             ended = self.hear(link) => ended,
             ended = self.keep(link) => ended,
+            ended = self.revive() => ended,
         };
         match ended {
             Err(error) => error,
@@ -251,6 +255,11 @@ impl Membership {
         // Nothing is half done while the lock is held, so a panic elsewhere spoils nothing.
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A host whose state directory holds it takes nothing new.
+pub fn drain_file(state: &Path) -> PathBuf {
+    state.join("drain")
 }
 
 /// What the configuration asks of the host of a project.

@@ -364,3 +364,107 @@ async fn a_server_with_a_password_is_entered_with_it_and_with_a_prefix_of_ones_o
         "{subjects:?}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drained_host_gives_its_projects_back_and_takes_them_again() {
+    let mut fleet = Fleet::new(&["ada", "bob"], 4).await;
+    fleet.lease_seconds = 600;
+    let _ada = fleet.daemon("ada");
+    fleet
+        .until("ada", "every tip is known", |e| {
+            all_adopted(e, &fleet.projects)
+        })
+        .await;
+    let _bob = fleet.daemon("bob");
+    let drain = |args: &[&str]| {
+        let done = fleet
+            .changebus("ada", args)
+            .output()
+            .expect("changebus can be started");
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+    };
+    drain(&["drain", "--reason", "a new disk"]);
+    for project in &fleet.projects {
+        fleet.push(project, "Rework discounts", BAD);
+    }
+    fleet
+        .until("bob", "the other mends everything", |e| {
+            fleet.projects.iter().all(|p| !closed(e, p).is_empty())
+        })
+        .await;
+    // A push from before the drain may have been looked at by either.
+    drain(&["drain", "--off"]);
+    let shared = |events: &[Event]| {
+        let last = |p: &String| closed(events, p).last().map(|e| e.origin.is_some());
+        fleet.projects.iter().any(|p| last(p) == Some(true))
+    };
+    let mut nth = 1;
+    loop {
+        for project in &fleet.projects {
+            fleet.push(project, &format!("Rework discounts again {nth}"), BAD);
+        }
+        let events = fleet
+            .until("bob", "everything is mended again", |e| {
+                fleet.projects.iter().all(|p| closed(e, p).len() > nth)
+            })
+            .await;
+        if shared(&events) {
+            break;
+        }
+        nth += 1;
+        assert!(nth < 8, "the host that came back got nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_for_the_server_is_buried_and_told_when_asked_for() {
+    let mut fleet = Fleet::new(&["ada"], 1).await;
+    let small = fleet.path().join("small");
+    let lines = |most: usize| {
+        format!(
+            "max_payload: {most}\njetstream {{ store_dir: {:?}, sync_interval: always }}",
+            small.join("data")
+        )
+    };
+    // Random words do not pack.
+    let noise: String = (0..40_000).map(|_| fastrand::alphanumeric()).collect();
+    fleet.nats = Nats::run(&small, &lines(16 << 10));
+    let ada = fleet.daemon("ada");
+    fleet
+        .until("ada", "the tip is known", |e| {
+            all_adopted(e, &fleet.projects)
+        })
+        .await;
+    fleet.push("p1", &noise, BAD);
+    fleet
+        .until("ada", "the project is mended", |e| {
+            !closed(e, "p1").is_empty()
+        })
+        .await;
+    let store = Store::open_read_only(&fleet.state("ada").join("events.sqlite")).expect("a log");
+    let dead = store.dead().await.expect("it can be asked");
+    assert!(
+        !dead.is_empty() && dead.iter().all(|d| d.why.contains("max_payload")),
+        "{dead:#?}"
+    );
+    drop(ada);
+    fleet.nats = Nats::run(&small, &lines(1 << 20));
+    let _ada = fleet.daemon("ada");
+    for dead in &dead {
+        let asked = fleet
+            .changebus("ada", &["events", "retry", &dead.id])
+            .output();
+        assert!(asked.expect("changebus can be started").status.success());
+    }
+    let _eve = fleet.daemon("eve");
+    fleet
+        .until("eve", "all of it is heard", |e| {
+            dead.iter().all(|d| e.iter().any(|e| e.id == d.id))
+        })
+        .await;
+    assert_eq!(store.dead().await.expect("it can be asked"), []);
+}

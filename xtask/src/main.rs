@@ -28,6 +28,7 @@ cargo xtask bench setup    measure how soon a trial's first test runs and write 
 cargo xtask bench triage   push 200 times to suites that flake at 5, 20 and 50 % and write docs/benchmarks.md
 cargo xtask bench swap     replace a plugin 500 times while tournaments run; takes about six minutes
 cargo xtask bench tournament  hold one beside a full run for each candidate, and see what the host itself takes; takes about seven minutes
+cargo xtask chaos      three hosts, a server and 30 projects on a bad day; --minutes 5, --seed 1
 cargo xtask bench-watch    measure a daemon that watches a hundred idle repositories; takes about four minutes";
 
 /// Always the same, so that nothing is built twice.
@@ -52,6 +53,7 @@ fn main() -> anyhow::Result<()> {
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),
         Some("bench-watch") => bench_watch(&root),
+        Some("chaos") => chaos(&root, &args[1..]),
         _ => bail!("{USAGE}"),
     }
 }
@@ -152,6 +154,23 @@ fn story_as_benchmark(root: &Path, story: &str, env: &[(&str, &str)]) -> anyhow:
             .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md"))
             .envs(env.iter().copied()),
     )
+}
+
+/// The story of `tests/it/chaos.rs`, for as long and with the faults that are asked for.
+fn chaos(root: &Path, args: &[String]) -> anyhow::Result<()> {
+    let (mut minutes, mut seed) = ("5".to_owned(), "1".to_owned());
+    for pair in args.chunks(2) {
+        match pair {
+            [name, value] if name == "--minutes" => minutes = value.clone(),
+            [name, value] if name == "--seed" => seed = value.clone(),
+            _ => bail!("{USAGE}"),
+        }
+    }
+    let env = [
+        ("CHANGEBUS_CHAOS_MINUTES", minutes.as_str()),
+        ("CHANGEBUS_CHAOS_SEED", seed.as_str()),
+    ];
+    story_as_benchmark(root, "chaos::", &env)
 }
 
 fn bench_watch(root: &Path) -> anyhow::Result<()> {

@@ -5,10 +5,13 @@
 
 use std::io::IsTerminal;
 
+use serde_json::json;
+
 use super::{ExitCode, log, progress};
 use crate::config::Config;
 use crate::event::{Event, RunId};
-use crate::outside::store::EventFilter;
+use crate::fleet;
+use crate::outside::store::{EventFilter, Store};
 use crate::story::{self, Look};
 
 #[derive(Debug, clap::Args)]
@@ -26,13 +29,30 @@ pub struct Args {
     /// Beginning of the subject, such as `result.trial`.
     #[arg(long)]
     subject: Option<String>,
+    /// What could not be told to the fleet, or not be understood of it.
+    #[arg(long)]
+    dead: bool,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+    #[command(subcommand)]
+    then: Option<Then>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Then {
+    /// Have the daemon try one of the dead again.
+    Retry { id: String },
 }
 
 pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let store = log(config)?;
+    if let Some(Then::Retry { id }) = &args.then {
+        return retry(config, &store, id).await;
+    }
+    if args.dead {
+        return dead(&store, args.json).await;
+    }
     let filter = EventFilter {
         project: args.project.clone(),
         run: args.run.clone().map(RunId),
@@ -51,6 +71,51 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
             None => return Ok(ExitCode::Ok),
         }
     }
+}
+
+async fn dead(store: &Store, json: bool) -> anyhow::Result<ExitCode> {
+    for dead in store.dead().await? {
+        if json {
+            let body = String::from_utf8_lossy(&dead.body);
+            println!(
+                "{}",
+                json!({
+                    "id": dead.id, "coming": dead.coming, "subject": dead.subject, "why": dead.why,
+                    "attempts": dead.attempts, "at": dead.at, "size": dead.size, "body": body,
+                })
+            );
+        } else {
+            let way = if dead.coming {
+                "not understood"
+            } else {
+                "not told"
+            };
+            println!(
+                "{} {} {way} ({} times): {}",
+                dead.id, dead.subject, dead.attempts, dead.why
+            );
+        }
+    }
+    Ok(ExitCode::Ok)
+}
+
+async fn retry(config: &Config, store: &Store, id: &str) -> anyhow::Result<ExitCode> {
+    let dead = store.dead().await?;
+    let Some(found) = dead.iter().find(|dead| dead.id == id) else {
+        anyhow::bail!("{id}: `changebus events --dead` lists no such id");
+    };
+    if found.coming && found.size > found.body.len() as u64 {
+        anyhow::bail!(
+            "{id}: of its {} bytes only {} were kept; have it sent again",
+            found.size,
+            found.body.len()
+        );
+    }
+    fleet::ask_to_retry(&config.host.state, id)?;
+    eprintln!(
+        "asked; the daemon tries it within a moment, and `changebus events --dead` shows what became of it"
+    );
+    Ok(ExitCode::Ok)
 }
 
 fn print(event: &Event, json: bool, look: Look) -> anyhow::Result<()> {

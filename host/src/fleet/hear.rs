@@ -58,7 +58,7 @@ impl Membership {
         Ok(message.done().await?)
     }
 
-    async fn keep_event(&self, event: Event) -> Result<(), Unkept> {
+    pub(super) async fn keep_event(&self, event: Event) -> Result<(), Unkept> {
         match self.store.import(event).await {
             Ok(_) => Ok(()),
             Err(error @ (StoreError::Contradicts { .. } | StoreError::Unfit { .. })) => {
@@ -88,7 +88,8 @@ impl Membership {
     }
 }
 
-enum Unkept {
+/// Why something that was heard is not in the log.
+pub(super) enum Unkept {
     Never(String),
     NotNow(StoreError),
 }
