@@ -77,9 +77,6 @@ fn status(events: &[Event]) -> Option<RunStatus> {
 fn tools(events: &[Event]) -> Vec<(&str, &Result<ToolReport, Fault>)> {
     let ran = |e| match e {
         &Event {
-            version: None,
-            epoch: 0,
-            origin: None,
             fact:
                 Fact::ToolRan {
                     ref tool,

@@ -16,7 +16,7 @@ use changebus_tests::world::{Daemon, git, pause, processes_of};
 
 const HOSTS: [&str; 3] = ["ada", "bob", "cyd"];
 /// From the last push and the last fault to the end of everything.
-const SETTLING: Duration = Duration::from_secs(60);
+const SETTLING: Duration = Duration::from_secs(240);
 
 /// How bad the day is.
 struct Day {

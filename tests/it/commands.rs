@@ -229,7 +229,8 @@ async fn a_journal_that_is_gone_or_is_another_is_found_by_check() {
     );
     for (tampering, lost) in [
         (
-            "DELETE FROM journals WHERE digest = (SELECT min(digest) FROM journals)",
+            "DELETE FROM journals WHERE digest =
+             (SELECT min(body ->> '$.call.journal') FROM events WHERE type = 'plugin-called')",
             1,
         ),
         (

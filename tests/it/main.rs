@@ -3,6 +3,7 @@
 mod authoring;
 mod autofix;
 mod bundled;
+mod bus;
 mod cases;
 mod chaos;
 mod cheats;

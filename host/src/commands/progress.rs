@@ -13,7 +13,7 @@ use crate::story::{self, Look};
 /// Prints the run's events, from position `first` on, to stderr until the task is dropped.
 pub async fn follow(store: Store, run: RunId, first: i64) {
     let look = look(std::io::stderr().is_terminal());
-    let Ok(mut events) = Bus::embedded(store).tail(&[">"], Some(first - 1)).await else {
+    let Ok(mut events) = Bus::of(store).tail(&[">"], Some(first - 1)).await else {
         return;
     };
     while let Ok(event) = events.next().await {

@@ -1,4 +1,5 @@
-//! The bus inside this host: subscriptions to the event log, each with its own place in it.
+//! The bus as anybody in this host sees it: subscriptions to the event log, each with its own place in it. Embedded or
+//! over a server makes no difference here: what other hosts state is in the log before anybody hears of it.
 //!
 //! Touches: sqlite (through the store), clock (waits).
 //! Change here: when subscribers get another way to listen, or the events another way to travel.
@@ -33,8 +34,8 @@ pub enum BusError {
 }
 
 impl Bus {
-    /// A bus over this host's own log.
-    pub fn embedded(store: Store) -> Bus {
+    /// What stands in this host's log, whichever host stated it.
+    pub fn of(store: Store) -> Bus {
         Bus { store }
     }
 
@@ -210,7 +211,7 @@ mod tests {
         for _ in 0..4 {
             fail(&store, "p").await;
         }
-        let bus = Bus::embedded(store.clone());
+        let bus = Bus::of(store.clone());
         let mut first = bus.subscribe("digest", &[]).await.unwrap();
         for expected in 1..=3 {
             assert_eq!(first.next().await.unwrap().seq, expected);
@@ -221,7 +222,7 @@ mod tests {
         drop((first, bus, store));
 
         let store = Store::open(&d.log).unwrap();
-        let bus = Bus::embedded(store.clone());
+        let bus = Bus::of(store.clone());
         let mut second = bus.subscribe("digest", &[]).await.unwrap();
         assert_eq!(second.next().await.unwrap().seq, 3);
         assert_eq!(second.next().await.unwrap().seq, 4);
@@ -233,7 +234,7 @@ mod tests {
     async fn only_the_subjects_asked_for_arrive_in_order() {
         let d = dir();
         let store = Store::open(&d.log).unwrap();
-        let bus = Bus::embedded(store.clone());
+        let bus = Bus::of(store.clone());
         let mut closed = bus.subscribe("c", &["result.run.*.closed"]).await.unwrap();
         let mut of_q = bus.subscribe("q", &["change.>", "*.*.q.>"]).await.unwrap();
         // More than one look takes in, and nothing wanted among them.
@@ -253,7 +254,7 @@ mod tests {
     async fn a_subscriber_that_waits_is_told_of_what_comes() {
         let d = dir();
         let store = Store::open(&d.log).unwrap();
-        let bus = Bus::embedded(store.clone());
+        let bus = Bus::of(store.clone());
         let mut waiting = bus.subscribe("w", &[]).await.unwrap();
         let told = tokio::spawn(async move {
             let mut seqs = Vec::new();
@@ -273,7 +274,7 @@ mod tests {
         let d = dir();
         let store = Store::open(&d.log).unwrap();
         fail(&store, "p").await;
-        let reader = Bus::embedded(Store::open_read_only(&d.log).unwrap());
+        let reader = Bus::of(Store::open_read_only(&d.log).unwrap());
         let mut now = reader.tail(&[], None).await.unwrap();
         let mut from_start = reader.tail(&[], Some(0)).await.unwrap();
         fail(&store, "p").await;
@@ -294,7 +295,7 @@ mod tests {
     async fn a_next_that_was_given_up_loses_nothing() {
         let d = dir();
         let store = Store::open(&d.log).unwrap();
-        let bus = Bus::embedded(store.clone());
+        let bus = Bus::of(store.clone());
         let mut tail = bus.tail(&[], None).await.unwrap();
         for expected in 1..=20 {
             let given_up = tail.next();

@@ -48,7 +48,7 @@ def NAME():
         except AssertionError:
             continue
         return
-    raise AssertionError('MARK')
+    raise AssertionError(\"MARK\")
 ";
 const NODE_IMPORTS: &str = "
 import { test as test_MARK } from 'node:test';
