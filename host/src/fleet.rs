@@ -114,11 +114,11 @@ impl Fleet {
         });
         let link = match Link::connect(&config.bus, &membership.host).await {
             Ok(link) => Some(link),
-            Err(away @ NatsError::Away { .. }) => {
+            Err(unfit) if unfit.is_for_good() => return Err(unfit.into()),
+            Err(away) => {
                 tracing::warn!("{away}; work goes on, and is told when it is back");
                 None
             }
-            Err(unfit) => return Err(unfit.into()),
         };
         tokio::spawn(membership.clone().stay(link));
         Ok(Fleet(Some(membership)))

@@ -234,7 +234,8 @@ async fn a_journal_that_is_gone_or_is_another_is_found_by_check() {
             1,
         ),
         (
-            "UPDATE journals SET body = (SELECT body FROM journals ORDER BY digest DESC LIMIT 1)",
+            "UPDATE journals SET body = (SELECT body FROM journals WHERE digest =
+             (SELECT max(body ->> '$.call.journal') FROM events WHERE type = 'plugin-called'))",
             5,
         ),
     ] {

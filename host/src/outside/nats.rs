@@ -72,6 +72,13 @@ pub enum NatsError {
     Failed { doing: &'static str, why: String },
 }
 
+impl NatsError {
+    /// Waiting does not help.
+    pub fn is_for_good(&self) -> bool {
+        !matches!(self, NatsError::Away { .. } | NatsError::Failed { .. })
+    }
+}
+
 fn failed(doing: &'static str) -> impl Fn(async_nats::Error) -> NatsError {
     move |error| NatsError::Failed {
         doing,
