@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod change;
@@ -52,7 +53,9 @@ fn is_zero(epoch: &u64) -> bool {
 
 /// Name of a run: `<project>-<short head>`, with `-2` and so on where a head was seen again; unique in a fleet and fit
 /// for a branch name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct RunId(pub String);
 
@@ -63,7 +66,7 @@ impl std::fmt::Display for RunId {
 }
 
 /// What happened. Tagged by `type` in JSON: `{"type": "tested", ...}`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum Fact {
     /// The watcher saw something about a project that did not open a run.
@@ -216,7 +219,7 @@ impl Fact {
 }
 
 /// How a run ended; the `status` of `changebus fix --json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
     Green,

@@ -3,10 +3,13 @@
 //! Touches: nothing.
 //! Change here: when a run can start for another reason, or the watcher can tell something new.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A git object id in hex: a commit, a tree or a blob, as the field says.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct Oid(pub String);
 
@@ -24,7 +27,7 @@ impl std::fmt::Display for Oid {
 }
 
 /// A move of the watched branch from `base` to `head`, however many pushes it took.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub branch: String,
     pub base: Oid,
@@ -39,7 +42,7 @@ pub struct Change {
     pub paths: Vec<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Commit {
     pub id: Oid,
     /// `Name <address>`
@@ -48,7 +51,7 @@ pub struct Commit {
 }
 
 /// What the watcher saw that opened no run; written once, when it changes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "saw", rename_all = "kebab-case")]
 pub enum Sighting {
     /// First look at the branch: this tip is where watching starts.
@@ -72,7 +75,7 @@ pub enum Sighting {
     Back,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IgnoreReason {
     /// The move holds nothing but commits ChangeBus itself delivered.

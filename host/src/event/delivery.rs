@@ -3,12 +3,13 @@
 //! Touches: nothing.
 //! Change here: when a verdict or a delivery can carry something new.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Objection, Oid};
 
 /// The decision of a run, readable as a sentence.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Verdict {
     pub action: Action,
     /// The variant whose candidate is delivered or shown to a human.
@@ -20,7 +21,7 @@ pub struct Verdict {
     pub standings: Vec<Standing>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Standing {
     pub variant: String,
     pub state: VariantState,
@@ -32,7 +33,7 @@ pub struct Standing {
     pub because: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VariantState {
     Won,
@@ -45,7 +46,7 @@ pub enum VariantState {
 }
 
 /// A merge that is ready to be pushed: intent and idempotency key in one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PreparedMerge {
     pub branch: String,
     /// The tip it was built on and may replace.
@@ -57,7 +58,7 @@ pub struct PreparedMerge {
     pub tested: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "how", rename_all = "kebab-case")]
 pub enum Delivery {
     Merged {

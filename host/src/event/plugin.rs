@@ -4,12 +4,13 @@
 //! Change here: when a call uses up something that is not counted yet.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{PluginFailureKind, PluginRef};
 
 /// A plugin was called, once; the answer itself is a fact of its own.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginCall {
     pub role: CallRole,
     pub plugin: PluginRef,
@@ -20,7 +21,7 @@ pub struct PluginCall {
 }
 
 /// What a plugin was called for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CallRole {
     /// To propose, for this variant.
@@ -39,7 +40,7 @@ impl std::fmt::Display for CallRole {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Ended {
     Answered,
@@ -51,7 +52,7 @@ pub enum Ended {
 }
 
 /// Who is to blame: only what a plugin did itself counts against it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultOf {
     Plugin,
@@ -75,7 +76,7 @@ pub enum Health {
 }
 
 /// Everything one call used up.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Ledger {
     /// Computing, in steps of 10 ms.
@@ -99,7 +100,7 @@ pub struct Ledger {
     pub denials: Vec<Denial>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Denial {
     /// Code of the fault or name of the limit: `llm.budget`, `grant.probe`, `log.lines`.
     pub code: String,

@@ -5,12 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Oid, RunId};
 
 /// Which tree of the change was tested.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     Head,
@@ -30,7 +33,7 @@ pub enum Role {
 pub const SETUP_FAILED: &str = "setup failed";
 
 /// One run of a project's test command on one tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TestReport {
     pub commit: Option<Oid>,
     pub tree: Oid,
@@ -97,7 +100,7 @@ impl TestReport {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReportSource {
     Junit,
@@ -111,7 +114,7 @@ pub enum ReportSource {
     ExitCode,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Exit {
     Code(i32),
@@ -134,7 +137,7 @@ impl std::fmt::Display for Exit {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     Passed,
@@ -152,7 +155,7 @@ impl Outcome {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TestFailure {
     pub id: String,
     /// The one-line complaint; at most 500 characters.
@@ -165,7 +168,9 @@ pub struct TestFailure {
 }
 
 /// What stood between a command and the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// Own users, processes, network, mounts and names, by bubblewrap.
@@ -191,7 +196,7 @@ impl Layer {
 }
 
 /// How often a test was seen to flip: bad and not bad on one and the same tree.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Flips {
     pub flips: u32,
     /// Of the project's last runs, that many were looked at.
@@ -199,7 +204,7 @@ pub struct Flips {
 }
 
 /// What triage found out about a red head.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Triage {
     pub finding: Finding,
     /// Tests that fail because of the change: bad every time at head, and not bad at base. Where that could not be told,
@@ -222,7 +227,7 @@ pub struct Triage {
 }
 
 /// What became of the search for the commit that broke it, among several that came at once.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Bisection {
     /// Oldest first; more than one where it could not be told which.
     pub suspects: Vec<Oid>,
@@ -276,7 +281,7 @@ pub struct InHand {
     pub prints: BTreeMap<String, String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Finding {
     Green,

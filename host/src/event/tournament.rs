@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Exit, Oid, ReportSource, TestFailure};
 
 /// Who enters, with what; fixed when the tournament opens, so that a replay meets the same field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Opening {
     pub entries: Vec<Entry>,
     /// Failing tests the strategies are not shown; they count in the trial all the same.
@@ -25,7 +26,7 @@ pub struct Opening {
     pub selectable: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Entry {
     /// The variant's name in the configuration.
     pub name: String,
@@ -34,7 +35,7 @@ pub struct Entry {
 }
 
 /// A plugin pinned to the bytes that ran.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PluginRef {
     pub name: String,
     /// SHA-256 of the component, hex; empty where the plugin is missing.
@@ -42,7 +43,7 @@ pub struct PluginRef {
 }
 
 /// A request for a completion as a strategy made it, before the client shapes it for the wire.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRequest {
     /// None: the model of the configuration.
     pub model: Option<String>,
@@ -55,27 +56,27 @@ pub struct ModelRequest {
     pub temperature: Option<f64>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SystemBlock {
     pub text: String,
     /// The same block goes out for other variants too, so it is worth caching.
     pub shared: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelMessage {
     pub role: ModelRole,
     pub text: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelRole {
     User,
     Assistant,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelAnswer {
     pub text: String,
     pub model: String,
@@ -89,7 +90,7 @@ pub struct ModelAnswer {
 }
 
 /// Tokens and money; sums with `+=`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Usage {
     /// All input, cached or not.
     pub input_tokens: u64,
@@ -112,7 +113,7 @@ impl std::ops::AddAssign for Usage {
 }
 
 /// Why a guest did not get what it asked for. Mirrors `changebus:types/errors.fault`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{code}: {message}")]
 pub struct Fault {
     pub kind: FaultKind,
@@ -127,7 +128,7 @@ pub struct Fault {
 }
 
 /// `Usage` in whole micro-dollars, so that a fault can be compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FaultUsage {
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -157,7 +158,7 @@ impl Fault {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FaultKind {
     Denied,
@@ -172,12 +173,12 @@ pub enum FaultKind {
 }
 
 /// A change to the head's tree in the strategy's own words.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Patch {
     pub edits: Vec<Edit>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "edit", rename_all = "kebab-case")]
 pub enum Edit {
     Replace {
@@ -199,7 +200,7 @@ pub enum Edit {
 }
 
 /// What the tests said of a probed patch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProbeReport {
     pub still_failing: Vec<String>,
     pub broken: Vec<String>,
@@ -211,7 +212,7 @@ pub struct ProbeReport {
 }
 
 /// What a tool of the project did to a patched tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ToolReport {
     /// None where it was killed by a signal or its timeout.
     pub exit_code: Option<i32>,
@@ -225,7 +226,7 @@ pub struct ToolReport {
 }
 
 /// What a variant proposed, resolved to a tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Candidate {
     pub rationale: String,
     /// The strategy's own, 0 to 1.
@@ -256,7 +257,7 @@ pub struct PathChange {
     pub binary: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DiffStat {
     pub files: u32,
     pub insertions: u32,
@@ -264,7 +265,9 @@ pub struct DiffStat {
 }
 
 /// How closely the patch matched the tree, best first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Applied {
     Exact,
@@ -290,13 +293,15 @@ impl Applied {
 
 /// A hard condition of the host that a candidate breaks, as gate and sentence. Gate 6, that the branch still fails
 /// and the merge result itself was tested, is held at delivery.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Objection {
     pub gate: Gate,
     pub because: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gate {
     /// 1: every test that failed because of the change passes.
@@ -314,14 +319,14 @@ pub enum Gate {
 }
 
 /// Why a variant has no candidate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Refusal {
     pub kind: RefusalKind,
     pub why: String,
     pub seconds: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RefusalKind {
     /// The strategy's own, reasoned `no-fix`.
@@ -333,14 +338,14 @@ pub enum RefusalKind {
 }
 
 /// Why a plugin call gave no answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{why}")]
 pub struct PluginFailure {
     pub kind: PluginFailureKind,
     pub why: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PluginFailureKind {
     /// Not in any plugin directory, or it could not be loaded.
@@ -359,7 +364,7 @@ pub enum PluginFailureKind {
 }
 
 /// One validation of one tree.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     pub tree: Oid,
     /// 1 for the first, then the repeats.
@@ -399,7 +404,7 @@ pub struct KeptReport {
 }
 
 /// Some tests alone, run on one tree: enough to stop a candidate, never enough for it to win.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Sample {
     pub tree: Oid,
     pub part: Part,
@@ -416,7 +421,7 @@ pub struct Sample {
 }
 
 /// What a report says of a test that has to fail, laid beside the failing ones under a name nobody could know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Canary {
     Failed,
@@ -426,7 +431,9 @@ pub enum Canary {
 }
 
 /// Which tests a sample is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// The tests to fix.
@@ -436,7 +443,7 @@ pub enum Part {
 }
 
 /// What the scorer made of the field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scoring {
     /// By variant; missing where the scorer failed or left it out.
     pub scores: BTreeMap<String, Score>,
@@ -444,7 +451,7 @@ pub struct Scoring {
     pub failure: Option<PluginFailure>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Score {
     /// 0 to 100.
     pub total: f64,
@@ -453,7 +460,7 @@ pub struct Score {
 }
 
 /// The escalation plugin's opinion.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Advice {
     pub action: Action,
     pub contender: Option<String>,
@@ -462,7 +469,9 @@ pub struct Advice {
 }
 
 /// What is done with the winner, in order of authority, least first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     Nothing,
