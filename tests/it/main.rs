@@ -10,6 +10,7 @@ mod cheats;
 mod claude;
 mod commands;
 mod configuration;
+mod envelope;
 mod flakes;
 mod fleet;
 mod formats;

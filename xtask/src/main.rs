@@ -20,6 +20,7 @@ cargo xtask demo       build everything and heal a real repository before your e
 cargo xtask test       install what the tests need, then run every test and lint
 cargo xtask guests     build the bundled plugins and the test guests
 cargo xtask golden     keep compiled plugins of a new interface version in tests/golden
+cargo xtask schemas    write what messages promise into host/schemas and docs/asyncapi.json
 cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
         Some("test") => test(&root, &args[1..]),
         Some("guests") => guests::build(&root),
         Some("golden") => golden::keep(&root),
+        Some("schemas") => schemas(&root),
         Some("prepare") => prerequisites::install(),
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
@@ -101,6 +103,21 @@ fn test(root: &Path, rest: &[String]) -> anyhow::Result<()> {
             .args(FEATURES)
             .args(rest),
     )
+}
+
+/// Written by the tests that hold them against the types.
+fn schemas(root: &Path) -> anyhow::Result<()> {
+    for keeper in ["envelope::the_schemas_", "envelope::asyncapi::"] {
+        run(
+            &format!("telling {keeper}"),
+            cargo(root)
+                .arg("test")
+                .args(FEATURES)
+                .args(["--test", "it", keeper])
+                .env("CHANGEBUS_KEEP_SCHEMAS", "1"),
+        )?;
+    }
+    Ok(())
 }
 
 fn cases(root: &Path) -> anyhow::Result<()> {
