@@ -270,7 +270,7 @@ async fn what_nobody_understands_is_buried_with_a_reason_and_blocks_nothing() {
     let good = fleet.events("ada").await[0].clone();
     let told = |change: &dyn Fn(&mut Value)| {
         let mut told: Value =
-            serde_json::from_slice(&envelope::wrap(&good, "bob")).expect("it is JSON");
+            serde_json::to_value(envelope::wrap(&good, "bob")).expect("it is JSON");
         told["id"] = format!("of-bob-{}", fastrand::u64(..)).into();
         change(&mut told);
         told.to_string().into_bytes()

@@ -395,7 +395,7 @@ pub struct Trial {
 }
 
 /// A report that is kept beside the log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeptReport {
     /// Of the setup and test command, as in `Fact::Tested`.
     pub suite: String,

@@ -52,14 +52,24 @@ impl Membership {
     /// False where something has to be told again. What comes after it may have been told already: who hears it sorts
     /// it out.
     async fn tell_some(&self, link: &Link, events: Vec<Event>) -> Result<bool, FleetError> {
-        let message = |event: &Event| Outgoing {
-            id: event.id.clone(),
-            subject: envelope::subject(event),
-            body: envelope::wrap(event, &self.host),
-        };
-        let answers = link.tell(events.iter().map(message).collect()).await;
+        let (mut going, mut messages) = (vec![], vec![]);
+        for event in &events {
+            match envelope::wrap(event, &self.host).json() {
+                Ok(body) => {
+                    going.push(event);
+                    messages.push(Outgoing {
+                        id: event.id.clone(),
+                        // The connection knows the prefix.
+                        subject: envelope::subject("", event),
+                        body,
+                    });
+                }
+                Err(error) => self.store.bury(untold(event, error.to_string())).await?,
+            }
+        }
+        let answers = link.tell(messages).await;
         let (mut told, mut all) = (vec![], true);
-        for (event, answer) in events.iter().zip(answers) {
+        for (event, answer) in going.into_iter().zip(answers) {
             match answer {
                 Ok(()) => told.push(event.seq),
                 Err(Untold::NotNow(why)) => {
