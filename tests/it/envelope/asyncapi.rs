@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use changebus::event::Event;
-use changebus::rules::envelope::{CONTENT_TYPE, Kind};
+use changebus::rules::envelope::{self, CONTENT_TYPE, Kind};
 use serde_json::{Value, json};
 
 use super::{kept, pretty, root, samples, schema_file};
@@ -114,6 +114,36 @@ fn envelope() -> Value {
 #[test]
 fn the_asyncapi_document_lists_every_subject_and_type() {
     kept(&root().join("docs/asyncapi.json"), &pretty(&document()));
+}
+
+#[test]
+fn the_page_for_readers_names_every_subject_and_type_and_its_example_is_one() {
+    let page = std::fs::read_to_string(root().join("docs/events.md")).expect("the page is there");
+    for (address, kinds) in addresses() {
+        let tail = address.rsplit('.').next().unwrap_or_default();
+        for kind in kinds {
+            let row = page
+                .lines()
+                .find(|line| line.contains(&format!("`{}`", kind.name())));
+            let row = row.unwrap_or_else(|| panic!("{} is not in docs/events.md", kind.name()));
+            let named =
+                row.contains(&format!("`{address}`")) || row.contains(&format!("`.{tail}`"));
+            assert!(
+                named,
+                "{address} is not in docs/events.md with {}",
+                kind.name()
+            );
+        }
+    }
+    let example = page
+        .split("```")
+        .nth(1)
+        .and_then(|e| e.strip_prefix("json"));
+    let example = example.expect("the page has an example");
+    let event = envelope::unwrap(example.as_bytes()).expect("it can be read");
+    let again = envelope::wrap(&event, "").json().expect("JSON");
+    let value = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).expect("JSON");
+    assert_eq!(value(example.as_bytes()), value(&again));
 }
 
 /// The document names the subject of this event, and its type under it.

@@ -2,7 +2,7 @@
 //!
 //! Touches: nothing.
 //! Change here: when a fact is added, or told as another type. Raise a type's version when a reader of the old one could
-//! go wrong with the new one. Why a fact has the type it has: `docs/decisions/0013-envelope.md`.
+//! go wrong with the new one. Why a fact has the type it has: `docs/decisions/0014-envelope.md`.
 
 use crate::event::{Delivery, Fact};
 
