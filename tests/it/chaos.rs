@@ -266,6 +266,27 @@ impl Chaos {
     }
 }
 
+impl Chaos {
+    /// Waits until every host has heard as much as all of them together, or for as long as it may take: who came back
+    /// last has the most to hear. Whether it is all of it is for the aftermath to say.
+    async fn converge(&self) {
+        let started = Instant::now();
+        loop {
+            let mut counts = BTreeSet::new();
+            let mut all = BTreeSet::new();
+            for host in HOSTS {
+                let events = self.fleet.events(host).await;
+                counts.insert(events.len());
+                all.extend(events.into_iter().map(|e| e.id));
+            }
+            if counts == BTreeSet::from([all.len()]) || started.elapsed() > SETTLING {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+}
+
 /// What the events of a fleet come to, without what was stated in vain.
 struct Story<'a> {
     runs: BTreeMap<&'a RunId, Vec<&'a Event>>,
@@ -549,8 +570,7 @@ async fn a_bad_day_loses_nothing_and_does_nothing_twice() {
     let mut chaos = Chaos::begin(&day).await;
     chaos.rage(&day).await;
     let events = chaos.settle().await;
-    // Everybody hears the last of it before they are asked to end.
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    chaos.converge().await;
     for daemon in chaos.hosts.values_mut().flatten() {
         assert!(daemon.stop().success());
     }
