@@ -137,6 +137,8 @@ pub async fn push(
 ) -> Result<Vec<Fact>, StageError> {
     let lease = cx.house.leases.take(&cx.name).await;
     let tip = tip::of(cx, run).await?;
+    // What is asked next can be asked only of a commit that is here.
+    remake(cx, run, merge)?;
     let landed = tip == merge.commit
         || cx
             .mirror
@@ -152,7 +154,6 @@ pub async fn push(
     if tip != merge.onto {
         return Ok(vec![Fact::MergeOvertaken { tip }]);
     }
-    remake(cx, run, merge)?;
     failpoint::reach("before-merge-push");
     let mode = if cx.update_checkout {
         PushMode::UpdateCheckedOut
