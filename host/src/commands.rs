@@ -28,6 +28,7 @@ use crate::outside::workspace::Workspace;
 use crate::rules::redact::Redactor;
 use crate::stages::House;
 
+pub mod apps;
 pub mod check;
 pub mod compile;
 pub mod confine;
@@ -323,15 +324,17 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
     config.host.plugins.iter().cloned().chain(around).collect()
 }
 
-/// Values of environment variables whose names say that they are secret, of this process and of the tests: test
-/// output may print them.
+/// What opens the way to other programs, and to this one.
 fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
-    let named = [&config.bus.password, &config.bus.token];
-    let read = named.into_iter().flatten().filter_map(|s| s.read().ok());
+    let named = [&config.bus.password, &config.bus.token].into_iter();
+    let named = named.chain(config.apps.values().map(|app| &app.token));
+    let read = named.flatten().filter_map(|s| s.read().ok());
     let found: Vec<String> = read.map(|s| s.expose_secret().to_owned()).collect();
     found.into_iter()
 }
 
+/// Values of environment variables whose names say that they are secret, of this process and of the tests: test
+/// output may print them.
 fn other_secrets(config: &Config) -> impl Iterator<Item = String> {
     const TELLING: [&str; 5] = ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL"];
     let of_projects = config.projects.values().flat_map(|p| p.env.clone());

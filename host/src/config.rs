@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::outside::wasm::Capability;
 
+mod apps;
 mod bus;
 
+pub use apps::{App, Http, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
 
 /// The whole configuration. Every table refuses keys it does not know.
@@ -24,6 +26,8 @@ pub struct Config {
     pub watch: Watch,
     pub claude: Claude,
     pub plugins: Plugins,
+    pub http: Http,
+    pub apps: BTreeMap<String, App>,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -524,7 +528,7 @@ impl Config {
             }
             project.validate(name, &invalid)?;
         }
-        Ok(())
+        apps::validate(self, &invalid)
     }
 }
 

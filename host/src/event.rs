@@ -10,12 +10,14 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+mod app;
 mod change;
 mod delivery;
 mod plugin;
 mod report;
 mod tournament;
 
+pub use app::*;
 pub use change::*;
 pub use delivery::*;
 pub use plugin::*;
@@ -170,6 +172,22 @@ pub enum Fact {
     Delivered {
         delivery: Delivery,
     },
+    /// An external application said something.
+    AppSaid {
+        message: AppMessage,
+    },
+    /// A project is to be tested as it stands.
+    StartAsked {
+        asked: Asked,
+    },
+    /// People should know of it now.
+    Alerted {
+        remark: Remark,
+    },
+    /// People should read of it in the next digest.
+    Noted {
+        remark: Remark,
+    },
     /// A stage could not do its work for a reason outside the change.
     StageFailed {
         stage: String,
@@ -211,6 +229,10 @@ impl Fact {
             Fact::Delivered { delivery } => {
                 return format!("result.delivery.{project}.{}", delivery.name());
             }
+            Fact::AppSaid { message } => return format!("app.{}.{}", message.app, message.event),
+            Fact::StartAsked { .. } => ("change.repo", "asked"),
+            Fact::Alerted { .. } => return format!("digest.alert.{project}"),
+            Fact::Noted { .. } => return format!("digest.line.{project}"),
             Fact::StageFailed { .. } => ("result.run", "failed"),
             Fact::RunClosed { .. } => ("result.run", "closed"),
         };

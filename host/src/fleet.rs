@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +50,8 @@ struct Membership {
     busy: Mutex<BTreeMap<String, usize>>,
     /// Everything this host stated up to this seq was told.
     told: watch::Sender<i64>,
+    /// Since the connection was made there was a moment at which nothing of this host's log was left to tell.
+    told_all: AtomicBool,
     /// A file that says: take nothing new.
     drain: PathBuf,
     /// The process is about to end.
@@ -110,6 +112,7 @@ impl Fleet {
             held: watch::Sender::new(BTreeSet::new()),
             busy: Mutex::default(),
             told: watch::Sender::new(store.backlog().await?.1 - 1),
+            told_all: AtomicBool::new(false),
             host,
         });
         let link = match Link::connect(&config.bus, &membership.host).await {
@@ -239,6 +242,7 @@ impl Membership {
     }
 
     async fn take_part(&self, link: &Link) -> FleetError {
+        self.told_all.store(false, Ordering::Relaxed);
         let ended = tokio::select! {
             ended = self.tell(link) => ended,
             ended = self.hear(link) => ended,

@@ -2,7 +2,8 @@
 //!
 //! In the order of the flow: [`event`] and [`config`] are the words; [`rules`] decide and touch nothing;
 //! [`outside`] touches the world and decides nothing; [`stages`] bring the two together, one stage a file;
-//! [`pipeline`] knows the order; [`story`] tells a run to people; [`commands`] are the command line's verbs.
+//! [`pipeline`] knows the order; [`story`] tells a run to people; [`reception`] and [`web`] hear external
+//! applications; [`fleet`] is this host among others; [`commands`] are the command line's verbs.
 //! See ARCHITECTURE.md.
 
 pub mod commands;
@@ -13,6 +14,8 @@ pub mod failpoint;
 pub mod fleet;
 pub mod outside;
 pub mod pipeline;
+pub mod reception;
 pub mod rules;
 pub mod stages;
 pub mod story;
+pub mod web;

@@ -7,8 +7,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use changebus::commands::{
-    self, ExitCode, check, compile, confine, demo, drain, events, fix, flakes, plugin, replay, run,
-    show, status,
+    self, ExitCode, apps, check, compile, confine, demo, drain, events, fix, flakes, plugin,
+    replay, run, show, status,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -75,6 +75,8 @@ enum Verb {
     Plugin(plugin::Args),
     /// Every project at a glance.
     Status(status::Args),
+    /// External applications, and what they said so far.
+    Apps(apps::Args),
     /// Have this host take nothing new, and give back what it has.
     Drain(drain::Args),
     /// Tests that flipped in a project's last runs.
@@ -133,6 +135,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => replay::run(config, args).await,
         Verb::Drain(args) => drain::run(&config, &args),
         Verb::Flakes(args) => flakes::run(&config, &args).await,
+        Verb::Apps(args) => apps::run(&config, &args).await,
         Verb::Status(args) => status::run(&config, &args).await,
         Verb::Plugin(args) => plugin::run(config, args).await,
         Verb::Demo(args) => demo::run(config, args).await,

@@ -4,8 +4,10 @@
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`evidence`] and [`trouble`],
 //! [`triage`], [`known`], [`bisect`], [`entry`], [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
 //! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`message`]; [`run`]
-//! folds a run's facts and says what is next; [`envelope`] tells an event to other programs; [`redact`] guards what leaves.
+//! folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`apps`] reads
+//! what those say; [`redact`] guards what leaves.
 
+pub mod apps;
 pub mod bisect;
 pub mod budget;
 pub mod compare;

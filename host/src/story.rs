@@ -20,7 +20,9 @@ mod screen;
 mod tale;
 pub mod text;
 
-pub use lines::{ProjectStatus, event_line, flake_line, project_line, run_line};
+pub use lines::{
+    AppStatus, ProjectStatus, app_lines, event_line, flake_line, project_line, run_line,
+};
 pub use look::Look;
 pub use report::report;
 pub use screen::screen;

@@ -75,6 +75,8 @@ struct Chaos {
     away: BTreeMap<&'static str, Away>,
     server_back: Option<(Instant, Fault)>,
     quiet_until: Instant,
+    /// The server lost everything, and not all of it was told again.
+    retelling: bool,
     faults: BTreeMap<Fault, usize>,
     /// Every pushed commit, by project, in order.
     pushed: BTreeMap<String, Vec<String>>,
@@ -92,6 +94,7 @@ impl Chaos {
             away: BTreeMap::new(),
             server_back: None,
             quiet_until: Instant::now(),
+            retelling: false,
             faults: BTreeMap::new(),
             pushed: BTreeMap::new(),
         };
@@ -121,6 +124,21 @@ impl Chaos {
         self.fleet.nats.wipe();
         self.count(Fault::StreamWiped);
         self.quiet_until = Instant::now() + Duration::from_secs(10);
+        self.retelling = true;
+    }
+
+    /// Whether somebody still has something to tell that the server may have lost.
+    async fn is_retelling(&mut self) -> bool {
+        if self.retelling && self.quiet_until <= Instant::now() {
+            let mut left = 0;
+            for host in HOSTS {
+                let path = self.fleet.state(host).join("events.sqlite");
+                let store = Store::open_read_only(&path).expect("the log is there");
+                left += store.backlog().await.expect("it can be asked").0;
+            }
+            self.retelling = left > 0;
+        }
+        self.retelling
     }
 
     fn may_wipe(&self) -> bool {
@@ -222,7 +240,8 @@ impl Chaos {
                 self.push(pushed);
                 pushed += 1;
             }
-            if started.elapsed() >= next_fault && started.elapsed() < day.lasts {
+            let is_day = started.elapsed() < day.lasts;
+            if started.elapsed() >= next_fault && is_day && !self.is_retelling().await {
                 self.strike();
                 next_fault += Duration::from_secs_f64(self.random.f64() * 3.0 + 1.0);
             }

@@ -1,5 +1,6 @@
 //! ChangeBus seen from outside, in one binary.
 
+mod apps;
 mod authoring;
 mod autofix;
 mod bundled;

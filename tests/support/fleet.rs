@@ -53,12 +53,20 @@ pub struct Fleet {
     pub project_lines: String,
     /// TOML lines of `[bus]`.
     pub bus_lines: String,
+    /// Further tables of every host, and of the first one.
+    pub tables: String,
+    pub first_host_lines: String,
 }
 
 impl Fleet {
     pub async fn new(hosts: &[&str], projects: usize) -> Fleet {
+        Fleet::with_nats(hosts, projects, "").await
+    }
+
+    /// With a server that has these lines in its configuration.
+    pub async fn with_nats(hosts: &[&str], projects: usize, lines: &str) -> Fleet {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
-        let nats = Nats::start(&dir.path().join("nats"), "");
+        let nats = Nats::start(&dir.path().join("nats"), lines);
         let fleet = Fleet {
             model: Server::start(Script::from_fn(|_| Reply::text(FIX)))
                 .await
@@ -71,6 +79,8 @@ impl Fleet {
             test_seconds: 0.0,
             project_lines: String::new(),
             bus_lines: String::new(),
+            tables: String::new(),
+            first_host_lines: String::new(),
             dir,
         };
         for project in &fleet.projects {
@@ -186,13 +196,19 @@ impl Fleet {
             "[host]\nname = {host:?}\nstate = {state:?}\nplugins = {plugins:?}\n\
              [watch]\ninterval_seconds = {}\n\
              [bus]\nkind = \"nats\"\nservers = [{:?}]\nlease_seconds = {}\nmonitor = {:?}\n{}\n\
-             [claude]\nbase_url = {:?}\napi_key = {{ file = {key:?} }}\n{projects}",
+             [claude]\nbase_url = {:?}\napi_key = {{ file = {key:?} }}\n{}{}{projects}",
             self.interval_seconds,
             self.nats.url(),
             self.lease_seconds,
             self.nats.monitor(),
             self.bus_lines,
             self.model.base_url(),
+            self.tables,
+            if self.hosts.first().is_some_and(|first| first == host) {
+                &self.first_host_lines
+            } else {
+                ""
+            },
         );
         let path = self.path().join(format!("{host}.toml"));
         std::fs::write(&path, text).expect("the configuration can be written");
@@ -265,6 +281,19 @@ impl Fleet {
     pub fn log(&self, host: &str) -> String {
         let log = std::fs::read_to_string(self.path().join(format!("{host}.log")));
         format!("--- {host}\n{}", log.unwrap_or_default())
+    }
+}
+
+impl Drop for Fleet {
+    /// What a failed story left is the only trace of it.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            eprintln!(
+                "what is left of the story lies in {}",
+                self.dir.path().display()
+            );
+        }
     }
 }
 

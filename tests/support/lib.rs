@@ -6,6 +6,7 @@ pub mod desk;
 pub mod flaky;
 pub mod fleet;
 pub mod guests;
+pub mod javascript;
 pub mod nats;
 pub mod python;
 pub mod shop;

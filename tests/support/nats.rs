@@ -52,6 +52,10 @@ impl Nats {
         nats
     }
 
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -117,7 +121,8 @@ impl Drop for Nats {
     }
 }
 
-fn free_port() -> u16 {
+/// A port of loopback that nobody listens on now.
+pub fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
     listener.local_addr().expect("it is bound").port()
 }

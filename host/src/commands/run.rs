@@ -14,7 +14,9 @@ use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
 use crate::outside::store::StoreError;
 use crate::pipeline::{self, Manner};
+use crate::reception::{self, Bells};
 use crate::stages::{House, watch};
+use crate::web::Web;
 
 /// Runs until SIGTERM or SIGINT. Every accepted fact is durable at any instant, so stopping is dropping.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -25,17 +27,30 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     house.plugins.watch()?;
     // Before the first test is started: from then on, being asked to stop includes ending it.
     let mut terminate = signal(SignalKind::terminate())?;
+    let web = Web::open(&house.settings, &house.store).await?;
     let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));
     let count = house.settings.projects.len() as u32;
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
     let mut tasks = tokio::task::JoinSet::new();
+    let bells = Bells::default();
+    let (apps, store) = (house.settings.apps.clone(), house.store.clone());
+    tasks.spawn(reception::attend(apps, store, bells.clone()));
+    if let Some(web) = web {
+        tasks.spawn(web.answer());
+    }
     for (nth, (name, project)) in house.settings.projects.clone().into_iter().enumerate() {
         // Spread over the interval, so that a hundred remotes are not asked in one breath.
         let offset = interval * nth as u32 / count;
-        let (house, looks) = (house.clone(), looks.clone());
+        let watch = Watch {
+            house: house.clone(),
+            looks: looks.clone(),
+            bells: bells.clone(),
+            project: Arc::new(project),
+            name,
+        };
         tasks.spawn(async move {
             tokio::time::sleep(offset).await;
-            while_it_is_ours(house, looks, name, Arc::new(project)).await;
+            watch.while_it_is_ours().await;
         });
     }
     tracing::info!(
@@ -52,35 +67,47 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::Ok)
 }
 
-/// With several hosts a project comes and goes. What was under way when it goes is dropped: whoever has it then goes on
-/// from the facts.
-async fn while_it_is_ours(
+/// One project, and what looking after it takes.
+struct Watch {
     house: Arc<House>,
+    /// Remotes that may be asked at once.
     looks: Arc<Semaphore>,
+    bells: Bells,
     name: String,
     project: Arc<Project>,
-) {
-    loop {
-        house.fleet.gets(&name).await;
-        tokio::select! {
-            () = house.fleet.loses(&name) => {}
-            () = attend(&house, &looks, &name, &project) => {}
-        }
-    }
 }
 
-/// One project for ever: finish what is open, look, drive, wait. One run at a time, so that a burst of pushes
-/// during a run becomes one change.
-async fn attend(house: &Arc<House>, looks: &Semaphore, name: &str, project: &Arc<Project>) {
-    let interval = Duration::from_secs(house.settings.watch.interval_seconds);
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        ticks.tick().await;
-        let _busy = house.fleet.busy(name);
-        finish_open_runs(house, name, project).await;
-        if let Some(run) = look(house, looks, name, project).await {
-            drive(house, project, &run).await;
+impl Watch {
+    /// With several hosts a project comes and goes. What was under way when it goes is dropped: whoever has it then goes
+    /// on from the facts.
+    async fn while_it_is_ours(&self) {
+        let fleet = &self.house.fleet;
+        loop {
+            fleet.gets(&self.name).await;
+            tokio::select! {
+                () = fleet.loses(&self.name) => {}
+                () = self.attend() => {}
+            }
+        }
+    }
+
+    /// For ever: finish what is open, look, drive, wait. One run at a time, so that a burst of pushes during a run
+    /// becomes one change.
+    async fn attend(&self) {
+        let (house, project, name) = (&self.house, &self.project, &self.name);
+        let interval = Duration::from_secs(house.settings.watch.interval_seconds);
+        let mut ticks = tokio::time::interval(interval);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = self.bells.rung(name) => {}
+            }
+            let _busy = house.fleet.busy(name);
+            finish_open_runs(house, name, project).await;
+            if let Some(run) = look(house, &self.looks, name, project).await {
+                drive(house, project, &run).await;
+            }
         }
     }
 }

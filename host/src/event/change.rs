@@ -6,6 +6,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Asked;
+
 /// A git object id in hex: a commit, a tree or a blob, as the field says.
 #[derive(
     Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -40,6 +42,9 @@ pub struct Change {
     pub commits: Vec<Commit>,
     /// Paths that differ between `base` and `head`, sorted.
     pub paths: Vec<String>,
+    /// Somebody wanted the tip tested, whether or not it moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -20,6 +20,10 @@ const BEATS: u32 = 5;
 const BEAT: Duration = Duration::from_secs(2);
 /// After connecting, before anything is claimed that seems free.
 const SETTLING: Duration = Duration::from_millis(2500);
+/// Until every host that is there has noticed that the server lost everything, and has connected again.
+const NOTICING: Duration = Duration::from_secs(10);
+/// Leases after which nobody waits any longer for a host that cannot tell what it knows.
+const TELLING: u32 = 60;
 /// Between two looks whether everything was heard that was told before a claim.
 const CATCHING_UP: Duration = Duration::from_millis(50);
 /// For giving everything back when the process is asked to end.
@@ -166,6 +170,7 @@ impl Board<'_> {
             host: me.clone(),
             leaving: self.membership.is_leaving(),
             labels: self.membership.config.host.labels.clone(),
+            told: self.membership.told_all.load(Ordering::Relaxed),
             ..Holding::default()
         };
         match self.write(&key, sign).await? {
@@ -187,8 +192,10 @@ impl Board<'_> {
             let lost = in_hand(self.membership, name) && !self.seen.contains_key(&of_project(name));
             match step(me, wants(name, project), &hosts, self.held(name)) {
                 _ if lost => self.claim(name).await?,
-                Step::Claim if !self.claimed.contains_key(name) && self.is_settled() => {
-                    self.claim(name).await?
+                Step::Claim if !self.claimed.contains_key(name) => {
+                    if self.is_settled(name).await? {
+                        self.claim(name).await?
+                    }
                 }
                 Step::GiveBack if !self.membership.busy().contains_key(name) => self.part(name),
                 Step::Leave => self.part_with_what_an_earlier_life_held(name),
@@ -213,18 +220,22 @@ impl Board<'_> {
         Ok(true)
     }
 
-    /// Those that gave a sign of life within the time of a lease; this one always did.
-    fn hosts(&self) -> Vec<Host> {
+    /// What those hosts say that gave a sign of life within the time of a lease; this one always did.
+    fn signs(&self) -> impl Iterator<Item = &Holding> {
         let alive = self.seen.values().filter(|seen| {
             let host = &seen.entry.holding.host;
             seen.entry.key == of_host(host) && self.is_alive(host)
         });
-        let host = |seen: &Seen| Host {
-            name: seen.entry.holding.host.clone(),
-            labels: seen.entry.holding.labels.clone(),
-            leaving: seen.entry.holding.leaving,
+        alive.map(|seen| &seen.entry.holding)
+    }
+
+    fn hosts(&self) -> Vec<Host> {
+        let host = |sign: &Holding| Host {
+            name: sign.host.clone(),
+            labels: sign.labels.clone(),
+            leaving: sign.leaving,
         };
-        alive.map(host).collect()
+        self.signs().map(host).collect()
     }
 
     fn is_alive(&self, host: &str) -> bool {
@@ -254,9 +265,17 @@ impl Board<'_> {
         Held::By(&holding.host)
     }
 
-    /// Others had the time to show themselves.
-    fn is_settled(&self) -> bool {
-        self.since.elapsed() > SETTLING.min(self.membership.lease() / 4)
+    /// Others had the time to show themselves, and have told what they know. Where no entry stands for a project that
+    /// somebody worked on, the server lost it, and whoever had it needs a while to notice and be back.
+    async fn is_settled(&self, project: &str) -> Result<bool, FleetError> {
+        let lease = self.membership.lease();
+        let is_known = self.seen.contains_key(&of_project(project));
+        let wait = match is_known || self.membership.store.newest_epoch(project).await? == 0 {
+            true => SETTLING.min(lease / 4),
+            false => lease + NOTICING,
+        };
+        let here = self.since.elapsed();
+        Ok(here > wait && (here > lease * TELLING || self.signs().all(|sign| sign.told)))
     }
 
     /// Writes it so, if nobody was faster; the tenure begins once everything was heard that came before.

@@ -5,13 +5,13 @@
 //!
 //! Only the daemon writes the log. What is asked for lies in the state directory, a file for each.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::outside::store::Dead;
-use crate::rules::envelope;
 
-use super::hear::Unkept;
+use super::hear::{Letter, Unkept};
 use super::{FleetError, Membership};
 
 /// Between two looks.
@@ -51,11 +51,15 @@ impl Membership {
 
     async fn try_again(&self, dead: Dead) -> Result<(), FleetError> {
         if dead.coming {
-            let read = envelope::unwrap(&dead.body).map_err(|e| e.to_string());
-            let kept = match read {
-                Ok(event) => self.keep_event(event).await,
-                Err(why) => Err(Unkept::Never(why)),
+            let letter = Letter {
+                subject: &dead.subject,
+                id: &dead.id,
+                at: dead.at,
+                content_type: None,
+                attributes: BTreeMap::new(),
+                body: &dead.body,
             };
+            let kept = self.keep_letter(letter).await;
             match kept {
                 Ok(()) => {}
                 Err(Unkept::Never(why)) => {

@@ -3,6 +3,7 @@
 //! Touches: network (through `outside/nats`), sqlite (through the store), clock.
 //! Change here: when telling should be paced, packed or given up otherwise.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ impl Membership {
             let Some(last) = waiting.last().map(|event| event.seq) else {
                 let newest = self.store.newest().await?;
                 self.told.send_replace(self.store.backlog().await?.1 - 1);
+                self.told_all.store(true, Ordering::Relaxed);
                 // Also comes back to look at the stream.
                 let _ = tokio::time::timeout(CHECK, self.store.wait_beyond(newest)).await;
                 continue;

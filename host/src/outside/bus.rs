@@ -12,6 +12,8 @@ use crate::event::Event;
 
 /// Events looked through at a time.
 const SPAN: usize = 256;
+/// Events a kept place may lag behind what was looked through.
+const STRETCH: i64 = 4096;
 
 /// Tells subscribers of every event in the store, in order and at least once. There is nothing to publish:
 /// an appended event is on the bus.
@@ -79,6 +81,9 @@ pub struct Subscription {
     wanted: Arc<Subjects>,
     /// Everything up to here has been looked through.
     reached: i64,
+    /// The last event that was given out, and how far the kept place has come.
+    given: i64,
+    kept: i64,
     ready: VecDeque<Event>,
 }
 
@@ -89,6 +94,8 @@ impl Subscription {
             consumer,
             wanted: Arc::new(wanted),
             reached: after,
+            given: after,
+            kept: after,
             ready: VecDeque::new(),
         }
     }
@@ -97,8 +104,10 @@ impl Subscription {
     pub async fn next(&mut self) -> Result<Event, BusError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
+                self.given = event.seq;
                 return Ok(event);
             }
+            self.pass_over().await?;
             self.store.wait_beyond(self.reached).await?;
             let wanted = self.wanted.clone();
             let scan = self
@@ -110,10 +119,25 @@ impl Subscription {
         }
     }
 
+    /// More can be had without waiting.
+    pub fn has_more(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
     /// Everything up to `seq` is done with and will not come again. Does nothing for a tail.
     pub async fn ack(&mut self, seq: i64) -> Result<(), BusError> {
         if let Some(consumer) = &self.consumer {
             self.store.advance_cursor(consumer, seq).await?;
+            self.kept = self.kept.max(seq);
+        }
+        Ok(())
+    }
+
+    /// A long stretch of what nobody wanted need not be looked through again after a restart.
+    async fn pass_over(&mut self) -> Result<(), BusError> {
+        let nothing_is_out = self.kept >= self.given;
+        if nothing_is_out && self.reached - self.kept >= STRETCH {
+            self.ack(self.reached).await?;
         }
         Ok(())
     }
@@ -248,6 +272,28 @@ mod tests {
         assert_eq!(closed.next().await.unwrap().seq, three);
         assert_eq!(of_q.next().await.unwrap().seq, two);
         assert_eq!(of_q.next().await.unwrap().seq, three);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wanted_is_not_looked_through_again_and_what_is_in_work_comes_again() {
+        let d = dir();
+        let store = Store::open(&d.log).unwrap();
+        let bus = Bus::of(store.clone());
+        let mut closed = bus.subscribe("c", &["result.run.*.closed"]).await.unwrap();
+        let all: Vec<_> = (0..STRETCH).map(|_| fail(&store, "p")).collect();
+        futures::future::join_all(all).await;
+        let first = close(&store, "p").await;
+        assert_eq!(closed.next().await.unwrap().seq, first);
+        let place = store.cursor("c").await.unwrap();
+        assert!((1..first).contains(&place), "{place}");
+        let all: Vec<_> = (0..STRETCH).map(|_| fail(&store, "p")).collect();
+        futures::future::join_all(all).await;
+        let second = close(&store, "p").await;
+        assert_eq!(closed.next().await.unwrap().seq, second);
+        assert!(
+            store.cursor("c").await.unwrap() < first,
+            "it is not done with"
+        );
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::{self, consumer, stream};
 use async_nats::{Client, ConnectOptions, HeaderMap};
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 
 use super::tls;
@@ -33,7 +34,8 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(30);
 const IN_FLIGHT: i64 = 1000;
 /// Says how a body was packed that would not have fitted otherwise.
 const ENCODING: &str = "Content-Encoding";
-const CONTENT_TYPE: &str = "Content-Type";
+pub const CONTENT_TYPE: &str = "Content-Type";
+const MESSAGE_ID: &str = "Nats-Msg-Id";
 pub const CLOUD_EVENT: &str = "application/cloudevents+json";
 /// What a packed body may come to; a small message must not fill the memory.
 const LARGEST_UNPACKED: usize = 64 << 20;
@@ -110,13 +112,14 @@ pub enum Untold {
 pub struct Incoming {
     /// Without the prefix.
     pub subject: String,
-    /// As the teller called it, where it did.
-    pub id: Option<String>,
-    pub content_type: Option<String>,
+    /// As the teller called it; else by its place in the stream, the same for everybody who hears it.
+    pub id: String,
+    /// Of the message, by name.
+    pub headers: Vec<(String, String)>,
     /// Why the body could not be unpacked, where it could not.
     pub body: Result<Vec<u8>, String>,
-    /// Place in the stream.
-    pub sequence: u64,
+    /// When it came to the server, by its clock.
+    pub published: Timestamp,
     message: jetstream::Message,
 }
 
@@ -278,7 +281,7 @@ impl Link {
         message: Outgoing,
     ) -> Result<jetstream::context::PublishAckFuture, Untold> {
         let mut headers = HeaderMap::new();
-        headers.insert("Nats-Msg-Id", message.id.as_str());
+        headers.insert(MESSAGE_ID, message.id.as_str());
         headers.insert(CONTENT_TYPE, CLOUD_EVENT);
         let most = self.client.server_info().max_payload;
         // The headers count too.
@@ -391,25 +394,40 @@ impl Intake {
 }
 
 fn incoming(message: jetstream::Message, prefix: &str) -> Incoming {
-    let header = |name: &str| {
-        let headers = message.headers.as_ref()?;
-        Some(headers.get(name)?.as_str().to_owned())
-    };
     let subject = message.subject.as_str();
     let subject = subject.strip_prefix(prefix).unwrap_or(subject).to_owned();
-    let body = match header(ENCODING).as_deref() {
+    let headers: Vec<(String, String)> = message
+        .headers
+        .iter()
+        .flat_map(|headers| headers.iter())
+        .filter_map(|(name, values)| Some((name.to_string(), values.first()?.to_string())))
+        .collect();
+    let header = |wanted: &str| {
+        let found = headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case(wanted));
+        found.map(|(_, value)| value.as_str())
+    };
+    let body = match header(ENCODING) {
         None | Some("identity") => Ok(message.payload.to_vec()),
         Some("zstd") => unpack(&message.payload),
         Some(other) => Err(format!(
             "its {ENCODING} is {other:?}; only zstd is understood"
         )),
     };
+    let (sequence, nanoseconds) = message.info().map_or((0, 0), |info| {
+        (info.stream_sequence, info.published.unix_timestamp_nanos())
+    });
+    let id = match header(MESSAGE_ID) {
+        Some(id) if !id.is_empty() => id.to_owned(),
+        _ => format!("stream-{nanoseconds}-{sequence}"),
+    };
     Incoming {
         subject,
-        id: header("Nats-Msg-Id"),
-        content_type: header(CONTENT_TYPE),
+        id,
         body,
-        sequence: message.info().map_or(0, |info| info.stream_sequence),
+        published: Timestamp::from_nanosecond(nanoseconds).unwrap_or(Timestamp::UNIX_EPOCH),
+        headers,
         message,
     }
 }

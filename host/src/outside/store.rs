@@ -13,7 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    Change, Event, Fact, InHand, KeptReport, Oid, RunId, RunStatus, Sighting, TestReport, Usage,
+    Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus, Sighting,
+    TestReport, Usage,
 };
 
 mod chain;
@@ -256,8 +257,21 @@ impl Store {
     /// Keeps what another host stated, once, whenever and however often it comes. The event as it stands here; None
     /// where it was here already.
     pub async fn import(&self, told: Event) -> Result<Option<Event>, StoreError> {
-        let draft = Draft::new(&told.project, told.run.as_ref(), None, &told.fact)?;
-        let work = Work::Import(Box::new(draft), Box::new(told));
+        self.take_in(told, false).await
+    }
+
+    /// As `import`, for what nobody has told the fleet yet.
+    pub async fn import_and_tell(&self, said: Event) -> Result<Option<Event>, StoreError> {
+        self.take_in(said, true).await
+    }
+
+    async fn take_in(&self, event: Event, tell: bool) -> Result<Option<Event>, StoreError> {
+        let draft = Draft::new(&event.project, event.run.as_ref(), None, &event.fact)?;
+        let work = Work::Import {
+            draft: Box::new(draft),
+            event: Box::new(event),
+            tell,
+        };
         self.writer()?.perform(work).await
     }
 
@@ -453,6 +467,17 @@ impl Store {
         let (project, tree, suite) = (project.to_owned(), tree.clone(), suite.to_owned());
         self.read(move |c| readers::first_report_for_tree(c, &project, &tree, &suite))
             .await
+    }
+
+    /// Who asked last for a run of this project, if none was opened since.
+    pub async fn asked(&self, project: &str) -> Result<Option<Asked>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::asked(c, &project)).await
+    }
+
+    /// What applications said that was kept, by application and event.
+    pub async fn heard(&self) -> Result<Vec<Heard>, StoreError> {
+        self.read(readers::heard).await
     }
 
     /// What models cost on this host from then on, failed calls included.

@@ -281,6 +281,10 @@ impl Run {
                 undecided || self.delivery.is_some(),
                 "a verdict is delivered once",
             ),
+            Fact::AppSaid { .. }
+            | Fact::StartAsked { .. }
+            | Fact::Alerted { .. }
+            | Fact::Noted { .. } => Err("it belongs to no run"),
             Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
         }
     }
@@ -293,7 +297,12 @@ impl Run {
             0
         };
         match fact {
-            Fact::ChangeSeen { .. } | Fact::Watched { .. } => {}
+            Fact::ChangeSeen { .. }
+            | Fact::Watched { .. }
+            | Fact::AppSaid { .. }
+            | Fact::StartAsked { .. }
+            | Fact::Alerted { .. }
+            | Fact::Noted { .. } => {}
             Fact::Tested {
                 role,
                 report,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::config::Project;
-use crate::event::{Change, Fact, Oid, Sighting};
+use crate::event::{Asked, Change, Fact, Oid, Sighting};
 use crate::outside::git::{self, Mirror, RemoteTip};
 use crate::rules::trigger::{self, Course, Move, Trigger};
 
@@ -67,15 +67,42 @@ pub async fn look(house: &House, name: &str, project: &Project) -> Result<Look, 
         .last_tip(name)
         .await
         .map_err(|e| failed("reading the last tip", &e))?;
-    match last {
-        Some(last) if last == tip => Ok(if is_absence(before.as_ref()) {
+    let asked = house.store.asked(name).await;
+    let asked = asked.map_err(|e| failed("reading who asked for a run", &e))?;
+    match (last, asked) {
+        (None, _) => adopt(house, name, project).await,
+        (Some(last), None) if last == tip => Ok(if is_absence(before.as_ref()) {
             Look::Tell(Sighting::Back)
         } else {
             Look::Nothing
         }),
-        Some(last) => moved(house, name, project, &last).await,
-        None => adopt(house, name, project).await,
+        (Some(last), None) => moved(house, name, project, &last).await,
+        (Some(last), Some(asked)) => {
+            let look = moved(house, name, project, &last).await?;
+            as_it_stands(house, name, project, look, asked).await
+        }
     }
+}
+
+/// Who asked gets a run of the tip, whether or not anything about it is new.
+async fn as_it_stands(
+    house: &House,
+    name: &str,
+    project: &Project,
+    look: Look,
+    asked: Asked,
+) -> Result<Look, StageError> {
+    let change = match look {
+        Look::Open(change) => change,
+        Look::Tell(_) | Look::Nothing => {
+            let (mirror, tip) = fetched(house, name, project).await?;
+            change_between(&mirror, &project.branch, tip.clone(), tip)?
+        }
+    };
+    Ok(Look::Open(Change {
+        asked: Some(asked),
+        ..change
+    }))
 }
 
 /// An absence is told once, until something else is seen. Why a remote is unreachable may vary from try to try.
@@ -164,6 +191,7 @@ async fn moved(
             forced,
             commits,
             paths,
+            asked: None,
         }),
     })
 }
@@ -200,7 +228,7 @@ fn course(mirror: &Mirror, last: &Oid, tip: &Oid) -> Result<Course, git::GitErro
     Ok(Course::Rewritten(mirror.merge_base(last, tip)?))
 }
 
-/// The change between two commits of a mirror that already holds both, for `changebus fix`.
+/// The change between two commits of a mirror that already holds both.
 pub fn change_between(
     mirror: &Mirror,
     branch: &str,
@@ -218,5 +246,6 @@ pub fn change_between(
         base,
         head,
         tree,
+        asked: None,
     })
 }

@@ -4,15 +4,16 @@
 //! Change here: when a fact is new, or its line shall say something else.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::look::{Look, Tone};
 use super::screen::status_tone;
 use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
-    Canary, Candidate, Ended, Event, Fact, Fault, Flips, IgnoreReason, ModelAnswer, Oid, Outcome,
-    Part, PluginCall, PluginFailure, Refusal, RefusalKind, Role, RunStatus, Sample, Score, Scoring,
-    Sighting, TestReport, ToolReport, Trial, Verdict,
+    AppMessage, Canary, Candidate, Ended, Event, Fact, Fault, Flips, Heard, IgnoreReason,
+    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, Refusal, RefusalKind, Role,
+    RunStatus, Sample, Score, Scoring, Sighting, TestReport, ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -82,6 +83,51 @@ fn watched_words(project: &ProjectStatus<'_>) -> String {
         Some(tip) => format!("{} at {}", project.branch, tip.short()),
         None => format!("{} not looked at yet", project.branch),
     }
+}
+
+/// What is known of an external application.
+pub struct AppStatus<'a> {
+    pub name: &'a str,
+    /// The configuration names it.
+    pub is_known: bool,
+    pub over_http: bool,
+    pub routes: usize,
+    pub said: &'a [&'a Heard],
+    /// Messages that were not taken.
+    pub refused: usize,
+}
+
+/// An application in a line, and a line for everything it says.
+pub fn app_lines(app: &AppStatus<'_>, now: Timestamp, look: Look) -> Vec<String> {
+    let ways = match (app.is_known, app.over_http) {
+        (false, _) => "not configured any more".to_owned(),
+        (true, false) => format!("{}, not heard over HTTP", count(app.routes, "route")),
+        (true, true) => count(app.routes, "route"),
+    };
+    let refused = match app.refused {
+        0 => String::new(),
+        refused => format!(
+            ", {} refused: see `changebus events --dead`",
+            count(refused, "message")
+        ),
+    };
+    let tone = if app.refused > 0 {
+        Tone::Open
+    } else {
+        Tone::Plain
+    };
+    let name = text::pad(&text::line(app.name, 24), 24);
+    let head = format!("{name}  {}", look.paint(tone, &format!("{ways}{refused}")));
+    let said = app.said.iter().map(|heard| {
+        let age = format!("last {} ago", duration(seconds_between(heard.last, now)));
+        let event = text::pad(&text::line(&heard.event, 24), 24);
+        format!("  {event}  {}, {age}", count_words(heard.count))
+    });
+    [head].into_iter().chain(said).collect()
+}
+
+fn count_words(times: u64) -> String {
+    count(usize::try_from(times).unwrap_or(usize::MAX), "time")
 }
 
 /// A test that flips in one line: how often in the last runs, when last, which.
@@ -185,8 +231,35 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
             (Tone::Open, format!("the branch moved to {}", tip.short()))
         }
         Fact::Delivered { delivery } => (Tone::Heading, delivery_words(delivery)),
+        Fact::AppSaid { message } => plain(said_words(message)),
+        Fact::StartAsked { asked } => {
+            plain(format!("to be tested as it stands, says {}", asked.by))
+        }
+        Fact::Alerted { remark } => (Tone::Heading, remark.text.clone()),
+        Fact::Noted { remark } => plain(remark.text.clone()),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
         Fact::RunClosed { status } => (status_tone(*status), status_name(*status).to_owned()),
+    }
+}
+
+/// What it is about and what it says; a large one is not written out, since the line is cut.
+fn said_words(message: &AppMessage) -> String {
+    let about = message.about.as_ref().map(|about| format!("{about}: "));
+    let about = about.unwrap_or_default();
+    let Value::Object(fields) = &message.data else {
+        return format!("{about}{}", value_words(&message.data));
+    };
+    let one = |(name, value): (&String, &Value)| format!("{name} {}", value_words(value));
+    let told: Vec<String> = fields.iter().take(20).map(one).collect();
+    format!("{about}{}", told.join(", "))
+}
+
+fn value_words(value: &Value) -> String {
+    match value {
+        Value::Array(all) => format!("({})", count(all.len(), "item")),
+        Value::Object(all) => format!("({})", count(all.len(), "field")),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

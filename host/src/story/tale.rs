@@ -105,7 +105,12 @@ impl<'a> Tale<'a> {
             self.last_at = at;
         }
         match &event.fact {
-            Fact::Watched { .. } | Fact::ChangeSeen { .. } => {}
+            Fact::Watched { .. }
+            | Fact::ChangeSeen { .. }
+            | Fact::AppSaid { .. }
+            | Fact::StartAsked { .. }
+            | Fact::Alerted { .. }
+            | Fact::Noted { .. } => {}
             Fact::Tested {
                 role,
                 report,

@@ -24,6 +24,9 @@ pub struct Holding {
     /// Of a host: what it says it is good for.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// Of a host: all it knows was told to the stream as it is now.
+    #[serde(default)]
+    pub told: bool,
 }
 
 /// An entry as it came to stand.

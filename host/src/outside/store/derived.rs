@@ -10,11 +10,13 @@ use rusqlite::{Transaction, params};
 use super::record::{self, nanoseconds, read_event};
 use super::{ReadError, StoreError, memory, readers};
 use crate::event::{
-    Delivery, Event, Fact, Oid, Opening, RunId, RunStatus, Sighting, Usage, VariantState, Verdict,
+    AppMessage, Delivery, Event, Fact, Oid, Opening, RunId, RunStatus, Sighting, Usage,
+    VariantState, Verdict,
 };
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "runs",
+    "heard",
     "tips",
     "own_commits",
     "tested",
@@ -77,6 +79,7 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
                 note_tested(tx, event, &trial.tree, &report.suite)?;
             }
         }
+        Fact::AppSaid { message } => note_heard(tx, event, message)?,
         Fact::Triaged { triage } => memory::take_in(tx, event, triage)?,
         Fact::ModelAnswered { answer, .. } => {
             let spent = match answer {
@@ -100,6 +103,22 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
         }
         _ => {}
     }
+    Ok(())
+}
+
+fn note_heard(tx: &Transaction<'_>, event: &Event, message: &AppMessage) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO heard (app, event, count, last_at, last_seq) VALUES (?1, ?2, 1, ?3, ?4)
+         ON CONFLICT (app, event) DO UPDATE SET
+           count = count + 1, last_at = max(last_at, excluded.last_at), last_seq = excluded.last_seq
+         WHERE excluded.last_seq > last_seq",
+    )?
+    .execute(params![
+        message.app,
+        message.event,
+        nanoseconds(event.at),
+        event.seq
+    ])?;
     Ok(())
 }
 

@@ -19,6 +19,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("../../../migrations/0002-journals.sql")),
     M::up(include_str!("../../../migrations/0003-triage.sql")),
     M::up(include_str!("../../../migrations/0004-fleet.sql")),
+    M::up(include_str!("../../../migrations/0005-applications.sql")),
 ];
 
 /// How long one connection waits for another before it gives up.

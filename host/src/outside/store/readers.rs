@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
 use super::{EventFilter, ReadError, RunSummary, StoreError, file, reports};
-use crate::event::{Event, Fact, Oid, RunId, Sighting, TestReport, Usage};
+use crate::event::{Asked, Event, Fact, Heard, Oid, RunId, Sighting, TestReport, Usage};
 
 /// Idle connections that are kept for the next question.
 const KEPT: usize = 4;
@@ -224,6 +224,42 @@ pub fn last_sighting(c: &Connection, project: &str) -> Answer<Option<Sighting>> 
         Fact::Watched { sighting } => Some(sighting),
         _ => None,
     }))
+}
+
+/// A run that was opened since has what was asked for, wherever it stands in this log.
+pub fn asked(c: &Connection, project: &str) -> Answer<Option<Asked>> {
+    let newest = |kind: &str| {
+        let query = format!(
+            "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = '{kind}' ORDER BY seq DESC LIMIT 1"
+        );
+        Ok::<_, ReadError>(events(c, &query, [project])?.pop())
+    };
+    let Some(Event {
+        seq,
+        fact: Fact::StartAsked { asked },
+        ..
+    }) = newest("start-asked")?
+    else {
+        return Ok(None);
+    };
+    let has_it = newest("change-seen")?.is_some_and(|opened| match opened.fact {
+        Fact::ChangeSeen { change } => opened.seq > seq || change.asked.as_ref() == Some(&asked),
+        _ => false,
+    });
+    Ok((!has_it).then_some(asked))
+}
+
+pub fn heard(c: &Connection) -> rusqlite::Result<Vec<Heard>> {
+    c.prepare_cached("SELECT app, event, count, last_at FROM heard ORDER BY app, event")?
+        .query_map([], |row| {
+            Ok(Heard {
+                app: row.get(0)?,
+                event: row.get(1)?,
+                count: row.get::<_, i64>(2)?.unsigned_abs(),
+                last: timestamp(row.get(3)?),
+            })
+        })?
+        .collect()
 }
 
 pub fn delivered_commits(c: &Connection, project: &str) -> rusqlite::Result<BTreeSet<Oid>> {

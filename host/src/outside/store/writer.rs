@@ -26,8 +26,13 @@ const IDLE: Duration = Duration::from_secs(30);
 /// Something to write.
 pub enum Work {
     Append(Box<Draft>),
-    /// What another host stated.
-    Import(Box<Draft>, Box<Event>),
+    /// What somebody else stated: a host, or an application.
+    Import {
+        draft: Box<Draft>,
+        event: Box<Event>,
+        /// The fleet is still to hear of it.
+        tell: bool,
+    },
     Fleet(post::Work),
     /// What a fact names by its digest.
     Keep {
@@ -212,12 +217,15 @@ fn perform(
             derived::take_in(tx, &event)?;
             Ok(Some(event))
         }
-        Work::Import(draft, told) => {
-            let event = draft.import(tx, told)?;
-            if let Some(event) = &event {
+        Work::Import { draft, event, tell } => {
+            let kept = draft.import(tx, event)?;
+            if let Some(event) = &kept {
+                if *tell && tenures.in_a_fleet() {
+                    post::put_out(tx, event.seq)?;
+                }
                 derived::take_in(tx, event)?;
             }
-            Ok(event)
+            Ok(kept)
         }
         Work::Fleet(work) => {
             post::perform(tx, work)?;

@@ -35,6 +35,10 @@ pub enum Kind {
     MergeOvertaken,
     DeliveryMoot,
     DeliveryWithheld,
+    ApplicationSaid,
+    RunAsked,
+    AlertRaised,
+    DigestNoted,
     StageFailed,
     RunClosed,
 }
@@ -49,7 +53,7 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 28] = [
+    pub const ALL: [Kind; 32] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
@@ -76,6 +80,10 @@ impl Kind {
         Kind::MergeOvertaken,
         Kind::DeliveryMoot,
         Kind::DeliveryWithheld,
+        Kind::ApplicationSaid,
+        Kind::RunAsked,
+        Kind::AlertRaised,
+        Kind::DigestNoted,
         Kind::StageFailed,
         Kind::RunClosed,
     ];
@@ -110,6 +118,10 @@ impl Kind {
                 Delivery::Moot { .. } => Kind::DeliveryMoot,
                 Delivery::Withheld { .. } => Kind::DeliveryWithheld,
             },
+            Fact::AppSaid { .. } => Kind::ApplicationSaid,
+            Fact::StartAsked { .. } => Kind::RunAsked,
+            Fact::Alerted { .. } => Kind::AlertRaised,
+            Fact::Noted { .. } => Kind::DigestNoted,
             Fact::StageFailed { .. } => Kind::StageFailed,
             Fact::RunClosed { .. } => Kind::RunClosed,
         }
@@ -209,6 +221,12 @@ impl Kind {
                 "dev.cdeventsx.changebus-delivery.withheld.0.1.0",
                 "withheld",
             ),
+            Kind::ApplicationSaid => {
+                of("dev.cdeventsx.changebus-application.said.0.1.0", "app-said")
+            }
+            Kind::RunAsked => of("dev.cdeventsx.changebus-run.asked.0.1.0", "start-asked"),
+            Kind::AlertRaised => of("dev.cdeventsx.changebus-alert.raised.0.1.0", "alerted"),
+            Kind::DigestNoted => of("dev.cdeventsx.changebus-digest.noted.0.1.0", "noted"),
             Kind::StageFailed => of("dev.cdeventsx.changebus-stage.failed.0.1.0", "stage-failed"),
             Kind::RunClosed => of("dev.cdeventsx.changebus-run.closed.0.1.0", "run-closed"),
         }

@@ -37,6 +37,7 @@ impl Tale {
                 message: "Tidy".into(),
             }],
             paths: vec!["src/a.py".into()],
+            asked: None,
         };
         let run = Run::open(&event(Fact::ChangeSeen { change })).expect("a change opens a run");
         Tale {

@@ -1,0 +1,211 @@
+//! What the daemon answers over HTTP: messages of external applications, and whether it is there.
+//!
+//! Touches: http (a listener), sqlite (through the store), clock.
+//! Change here: when there is another address to ask. What becomes of a message is `reception.rs`.
+//!
+//! Nothing that changes anything is answered without a token.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use jiff::Timestamp;
+use secrecy::ExposeSecret;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+
+use crate::config::{App, Config};
+use crate::outside::store::Store;
+use crate::reception::{self, Heard, ReceptionError};
+use crate::rules::apps::{NotTaken, Said, attributes};
+
+/// For a whole message to arrive.
+const ARRIVING: Duration = Duration::from_secs(10);
+/// Messages that are on their way in at a time.
+const AT_ONCE: usize = 256;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    #[error("http.listen = {address}: nothing can be listened to there: {source}")]
+    Listen {
+        address: SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("apps.{app}.token: {why}")]
+    Token { app: String, why: String },
+}
+
+struct Front {
+    apps: BTreeMap<String, App>,
+    /// What an application has to show; none of those that are not heard here.
+    tokens: BTreeMap<String, String>,
+    store: Store,
+    entrances: tokio::sync::Semaphore,
+}
+
+/// A listener that is there, and not answered yet.
+pub struct Web {
+    listener: TcpListener,
+    router: Router,
+}
+
+impl Web {
+    /// None where nothing shall be listened to.
+    pub async fn open(config: &Config, store: &Store) -> Result<Option<Web>, WebError> {
+        let Some(address) = config.http.listen else {
+            return Ok(None);
+        };
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| WebError::Listen { address, source })?;
+        let front = Arc::new(Front {
+            apps: config.apps.clone(),
+            tokens: tokens(&config.apps)?,
+            store: store.clone(),
+            entrances: tokio::sync::Semaphore::new(AT_ONCE),
+        });
+        let router = Router::new()
+            .route("/health", get(async || Json(json!({ "status": "ok" }))))
+            .route("/apps/{app}/{event}", post(message))
+            .with_state(front);
+        Ok(Some(Web { listener, router }))
+    }
+
+    /// Answers for as long as the process runs.
+    pub async fn answer(self) {
+        if let Ok(address) = self.listener.local_addr() {
+            tracing::info!(%address, "answering");
+        }
+        if let Err(error) = axum::serve(self.listener, self.router).await {
+            tracing::error!("nothing is answered any more: {error}");
+        }
+    }
+}
+
+fn tokens(apps: &BTreeMap<String, App>) -> Result<BTreeMap<String, String>, WebError> {
+    let mut tokens = BTreeMap::new();
+    for (name, app) in apps {
+        let Some(secret) = &app.token else {
+            continue;
+        };
+        let no = |why: String| WebError::Token {
+            app: name.clone(),
+            why,
+        };
+        let token = secret.read().map_err(|e| no(e.to_string()))?;
+        let token = token.expose_secret().trim();
+        if token.is_empty() {
+            return Err(no("it is empty".to_owned()));
+        }
+        tokens.insert(name.clone(), token.to_owned());
+    }
+    Ok(tokens)
+}
+
+async fn message(
+    State(front): State<Arc<Front>>,
+    Path((app, event)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    if let Err(refused) = front.admit(&app, &headers) {
+        return refused;
+    }
+    let Ok(_entrance) = front.entrances.try_acquire() else {
+        return no(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "too many messages at once: send it again in a moment",
+        );
+    };
+    let most = front.apps.get(&app).map_or(0, |app| app.max_kib);
+    let most = usize::try_from(most)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(1024);
+    let body = match tokio::time::timeout(ARRIVING, to_bytes(body, most)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => {
+            let why = format!(
+                "the message is cut short, or larger than the {most} bytes that apps.{app}.max_kib allows"
+            );
+            return no(StatusCode::PAYLOAD_TOO_LARGE, &why);
+        }
+        Err(_) => {
+            return no(
+                StatusCode::REQUEST_TIMEOUT,
+                "the message did not arrive in time",
+            );
+        }
+    };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let said = Said {
+        app: &app,
+        event: &event,
+        content_type: text(header::CONTENT_TYPE.as_str()),
+        attributes: attributes(
+            headers
+                .iter()
+                .filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))),
+        ),
+        body: &body,
+        id: text("idempotency-key").map_or_else(|| uuid::Uuid::now_v7().to_string(), str::to_owned),
+    };
+    let now = Timestamp::now();
+    match reception::take(&front.apps, &front.store, &said, now, Heard::OnlyHere).await {
+        Ok(kept) => {
+            let told = json!({ "id": kept.id, "again": kept.again });
+            (StatusCode::ACCEPTED, Json(told)).into_response()
+        }
+        Err(ReceptionError::NotTaken(why)) => no(status(&why), &why.to_string()),
+        Err(ReceptionError::Store(error)) => {
+            tracing::error!(app, event, "a message cannot be kept: {error}");
+            no(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the message cannot be kept now: send it again later",
+            )
+        }
+    }
+}
+
+impl Front {
+    /// Whoever has no token learns nothing about which applications there are.
+    fn admit(&self, app: &str, headers: &HeaderMap) -> Result<(), Response> {
+        let shown = headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.strip_prefix("Bearer "))
+            .unwrap_or_default();
+        // A token that nobody can show, so that an unknown name takes as long.
+        let wanted = self.tokens.get(app).map_or("", String::as_str);
+        let same: bool = wanted.as_bytes().ct_eq(shown.as_bytes()).into();
+        if same && !wanted.is_empty() {
+            return Ok(());
+        }
+        let why = "send `Authorization: Bearer TOKEN` with the token of this application; apps.NAME.token names it";
+        let mut refused = no(StatusCode::UNAUTHORIZED, why);
+        let how = header::HeaderValue::from_static("Bearer");
+        refused.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+        Err(refused)
+    }
+}
+
+fn status(why: &NotTaken) -> StatusCode {
+    match why {
+        NotTaken::Unknown(_) => StatusCode::NOT_FOUND,
+        NotTaken::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        NotTaken::Name(_) | NotTaken::NotJson(_) | NotTaken::Unfit { .. } => {
+            StatusCode::BAD_REQUEST
+        }
+    }
+}
+
+fn no(status: StatusCode, why: &str) -> Response {
+    (status, Json(json!({ "error": why }))).into_response()
+}
