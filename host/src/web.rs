@@ -116,8 +116,8 @@ async fn message(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    if let Err(refused) = front.admit(&app, &headers) {
-        return refused;
+    if !front.admits(&app, &headers) {
+        return unknown();
     }
     let Ok(_entrance) = front.entrances.try_acquire() else {
         return no(
@@ -176,24 +176,24 @@ async fn message(
 
 impl Front {
     /// Whoever has no token learns nothing about which applications there are.
-    fn admit(&self, app: &str, headers: &HeaderMap) -> Result<(), Response> {
+    fn admits(&self, app: &str, headers: &HeaderMap) -> bool {
         let shown = headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| value.strip_prefix("Bearer "))
             .unwrap_or_default();
-        // A token that nobody can show, so that an unknown name takes as long.
         let wanted = self.tokens.get(app).map_or("", String::as_str);
         let same: bool = wanted.as_bytes().ct_eq(shown.as_bytes()).into();
-        if same && !wanted.is_empty() {
-            return Ok(());
-        }
-        let why = "send `Authorization: Bearer TOKEN` with the token of this application; apps.NAME.token names it";
-        let mut refused = no(StatusCode::UNAUTHORIZED, why);
-        let how = header::HeaderValue::from_static("Bearer");
-        refused.headers_mut().insert(header::WWW_AUTHENTICATE, how);
-        Err(refused)
+        same && !wanted.is_empty()
     }
+}
+
+fn unknown() -> Response {
+    let why = "send `Authorization: Bearer TOKEN` with the token of this application; apps.NAME.token names it";
+    let mut refused = no(StatusCode::UNAUTHORIZED, why);
+    let how = header::HeaderValue::from_static("Bearer");
+    refused.headers_mut().insert(header::WWW_AUTHENTICATE, how);
+    refused
 }
 
 fn status(why: &NotTaken) -> StatusCode {

@@ -15,6 +15,8 @@ use changebus_tests::python::run_python;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::envelope::assert_well_told;
+
 const TOKEN: &str = "token-of-a-story";
 const ROUTES: &str = "\
 [[apps.ci.routes]]
@@ -66,6 +68,7 @@ impl Scene {
         headers: &[(&str, &str)],
         body: Vec<u8>,
     ) -> (StatusCode, Value) {
+        changebus::outside::tls::prepare();
         let client = reqwest::Client::new();
         let mut request = client.post(format!("{}/apps/{event}", self.address));
         for (name, value) in headers {
@@ -263,6 +266,7 @@ async fn what_is_said_on_the_stream_is_heard_by_every_host_and_followed_once() {
         let events = fleet
             .until(host, "all of it is heard and followed", done)
             .await;
+        events.iter().for_each(assert_well_told);
         assert_eq!(asked_runs(&events), [RunStatus::Green], "{host}");
         let alert = events.iter().find_map(|e| match &e.fact {
             Fact::Alerted { remark } => Some((e.project.clone(), remark.text.clone())),

@@ -136,7 +136,8 @@ fn is_official(message: &Value) -> Result<(), String> {
 }
 
 /// All there is to say about one event as a message.
-fn assert_well_told(event: &Event) {
+/// Held against our schema of its type, the official types, and the page for readers.
+pub fn assert_well_told(event: &Event) {
     let kind = Kind::of(&event.fact);
     let message = message(event);
     let found = complaints(kind, &message["data"]);
@@ -311,6 +312,10 @@ async fn everything_that_tournaments_really_tell_is_well_told() {
         Kind::MergeOvertaken,
         Kind::DeliveryMoot,
         Kind::StageFailed,
+        Kind::ApplicationSaid,
+        Kind::RunAsked,
+        Kind::AlertRaised,
+        Kind::DigestNoted,
     ];
     let missing: Vec<&Kind> = Kind::ALL
         .iter()

@@ -192,10 +192,10 @@ impl Board<'_> {
             let lost = in_hand(self.membership, name) && !self.seen.contains_key(&of_project(name));
             match step(me, wants(name, project), &hosts, self.held(name)) {
                 _ if lost => self.claim(name).await?,
-                Step::Claim if !self.claimed.contains_key(name) => {
-                    if self.is_settled(name).await? {
-                        self.claim(name).await?
-                    }
+                Step::Claim
+                    if !self.claimed.contains_key(name) && self.is_settled(name).await? =>
+                {
+                    self.claim(name).await?
                 }
                 Step::GiveBack if !self.membership.busy().contains_key(name) => self.part(name),
                 Step::Leave => self.part_with_what_an_earlier_life_held(name),

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use changebus::event::Event;
+use changebus::event::{Event, Fact};
 use changebus::rules::envelope::{self, CONTENT_TYPE, Kind};
 use serde_json::{Value, json};
 
@@ -18,10 +18,17 @@ const PROJECT: &str = "{project}";
 fn addresses() -> BTreeMap<String, BTreeSet<Kind>> {
     let mut all: BTreeMap<String, BTreeSet<Kind>> = BTreeMap::new();
     for event in samples() {
-        let kinds = all.entry(event.fact.subject(PROJECT)).or_default();
+        let kinds = all.entry(address(&event)).or_default();
         kinds.insert(Kind::of(&event.fact));
     }
     all
+}
+
+fn address(event: &Event) -> String {
+    match &event.fact {
+        Fact::AppSaid { .. } => "app.{app}.{event}".to_owned(),
+        fact => fact.subject(PROJECT),
+    }
 }
 
 fn document() -> Value {
@@ -54,8 +61,24 @@ fn document() -> Value {
     })
 }
 
+/// What may stand in an address.
+const PARAMETERS: [(&str, &str); 3] = [
+    (
+        "project",
+        "Name of the project in the configuration, or `_all` for none or all of them.",
+    ),
+    ("app", "Name of the application in the configuration."),
+    (
+        "event",
+        "What the application calls it; words with dots between them.",
+    ),
+];
+
 fn name(address: &str) -> String {
-    address.replace(&format!(".{PROJECT}"), "")
+    let without = |name: String, (parameter, _): &(&str, &str)| {
+        name.replace(&format!(".{{{parameter}}}"), "")
+    };
+    PARAMETERS.iter().fold(address.to_owned(), without)
 }
 
 fn channel(address: &str, kinds: &BTreeSet<Kind>) -> Value {
@@ -66,10 +89,15 @@ fn channel(address: &str, kinds: &BTreeSet<Kind>) -> Value {
             (kind.name(), json!({ "$ref": to }))
         })
         .collect();
+    let parameters: BTreeMap<&str, Value> = PARAMETERS
+        .into_iter()
+        .filter(|(name, _)| address.contains(&format!("{{{name}}}")))
+        .map(|(name, meaning)| (name, json!({ "description": meaning })))
+        .collect();
     json!({
         "address": address,
         "messages": messages,
-        "parameters": { "project": { "description": "Name of the project in the configuration." } },
+        "parameters": parameters,
     })
 }
 
@@ -148,7 +176,7 @@ fn the_page_for_readers_names_every_subject_and_type_and_its_example_is_one() {
 
 /// The document names the subject of this event, and its type under it.
 pub fn assert_listed(event: &Event) {
-    let address = event.fact.subject(PROJECT);
+    let address = address(event);
     let kinds = addresses().remove(&address);
     let listed = kinds.is_some_and(|kinds| kinds.contains(&Kind::of(&event.fact)));
     assert!(

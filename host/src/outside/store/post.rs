@@ -13,6 +13,9 @@ use crate::event::Event;
 /// Of what could not be understood, for whoever looks at it.
 pub const MOST_KEPT: usize = 64 << 10;
 
+/// Messages that could not be understood; the oldest are forgotten first.
+pub const MOST_DEAD: u32 = 1000;
+
 /// Something to write about the post.
 pub enum Work {
     /// These were told, up to and with each.
@@ -96,7 +99,14 @@ fn bury(tx: &Transaction<'_>, dead: &Dead) -> rusqlite::Result<()> {
             nanoseconds(dead.at)
         ],
     )?;
-    if !dead.coming {
+    if dead.coming {
+        // Whoever sends rubbish without end must not fill the disk with it.
+        tx.execute(
+            "DELETE FROM dead WHERE coming = 1 AND id NOT IN
+             (SELECT id FROM dead WHERE coming = 1 ORDER BY at DESC, id DESC LIMIT ?1)",
+            [MOST_DEAD],
+        )?;
+    } else {
         tx.execute(
             "DELETE FROM outbox WHERE seq = (SELECT seq FROM events WHERE id = ?1)",
             [&dead.id],

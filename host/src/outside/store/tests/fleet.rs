@@ -6,6 +6,8 @@
 use std::time::Instant;
 
 use super::*;
+use crate::event::Asked;
+use crate::outside::store::post::MOST_DEAD;
 
 /// An event as it comes from elsewhere.
 fn told(id: &str, version: u64, epoch: u64, fact: Fact) -> Event {
@@ -229,4 +231,59 @@ async fn what_could_not_be_told_is_buried_listed_and_comes_back_to_life() {
     store.revive(&event.id).await.unwrap();
     assert_eq!(store.waiting(9).await.unwrap(), [event]);
     assert_eq!(store.dead().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn rubbish_without_end_pushes_out_older_rubbish_and_nothing_else() {
+    let d = dir();
+    let store = fleet(&d);
+    store.tenures().begin("p", 1);
+    let event = keep(&store, "p", "", failed("x")).await;
+    let dead = |id: String, coming, second| Dead {
+        id,
+        coming,
+        subject: "app.ci.ping".to_owned(),
+        body: vec![],
+        size: 0,
+        why: "not JSON".to_owned(),
+        attempts: 1,
+        at: Timestamp::from_second(second).unwrap(),
+    };
+    store.bury(dead(event.id.clone(), false, 0)).await.unwrap();
+    let most = i64::from(MOST_DEAD);
+    for n in 0..most + 5 {
+        store
+            .bury(dead(format!("stream-{n}"), true, n))
+            .await
+            .unwrap();
+    }
+    let left = store.dead().await.unwrap();
+    assert_eq!(left.len(), MOST_DEAD as usize + 1);
+    assert_eq!(left[0].id, event.id);
+    assert_eq!(left[1].id, "stream-5");
+}
+
+#[tokio::test]
+async fn who_asked_for_a_run_is_remembered_until_one_was_opened() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    let ask = async |id: &str| {
+        let asked = Asked {
+            because: id.to_owned(),
+            by: "app.ci.ping".to_owned(),
+        };
+        let fact = Fact::StartAsked {
+            asked: asked.clone(),
+        };
+        keep(&store, "p", "", fact).await;
+        asked
+    };
+    assert_eq!(store.asked("p").await.unwrap(), None);
+    ask("one").await;
+    let second = ask("two").await;
+    assert_eq!(store.asked("p").await.unwrap(), Some(second.clone()));
+    assert_eq!(store.asked("q").await.unwrap(), None);
+    keep(&store, "p", "p-1", change_seen("b")).await;
+    assert_eq!(store.asked("p").await.unwrap(), None);
+    assert_eq!(ask("three").await, store.asked("p").await.unwrap().unwrap());
 }
