@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use crate::envelope::assert_well_told;
 
+mod rate;
+
 const TOKEN: &str = "token-of-a-story";
 const ROUTES: &str = "\
 [[apps.ci.routes]]

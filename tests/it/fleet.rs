@@ -310,61 +310,6 @@ async fn what_nobody_understands_is_buried_with_a_reason_and_blocks_nothing() {
     }
 }
 
-/// What `changebus run` says when it cannot be one of a fleet.
-fn refused(fleet: &Fleet) -> String {
-    let mut command = fleet.changebus("ada", &["run"]);
-    let output = command.output().expect("changebus can be started");
-    assert!(!output.status.success());
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_may_lose_what_it_acknowledged_or_has_no_stream_is_refused_with_what_to_do() {
-    let mut fleet = Fleet::new(&["ada"], 1).await;
-    fleet.bus_lines = "durability = \"require\"".to_owned();
-    let weak = fleet.path().join("weak");
-    let store = format!("jetstream {{ store_dir: {:?} }}", weak.join("data"));
-    fleet.nats = Nats::run(&weak, &store);
-    let said = refused(&fleet);
-    assert!(said.contains("sync_interval: always"), "{said}");
-    fleet.nats = Nats::run(&fleet.path().join("bare"), "");
-    let said = refused(&fleet);
-    assert!(said.contains("has no JetStream"), "{said}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_with_a_password_is_entered_with_it_and_with_a_prefix_of_ones_own() {
-    let mut fleet = Fleet::new(&["ada"], 1).await;
-    let guarded = fleet.path().join("guarded");
-    let lines = format!(
-        "authorization {{ user: ada, password: of-a-story }}\n\
-         jetstream {{ store_dir: {:?}, sync_interval: always }}",
-        guarded.join("data")
-    );
-    fleet.nats = Nats::run(&guarded, &lines);
-    let secret = fleet.path().join("password");
-    std::fs::write(&secret, "of-a-story").expect("a file can be written");
-    fleet.bus_lines = format!(
-        "durability = \"require\"\nuser = \"ada\"\npassword = {{ file = {secret:?} }}\nprefix = \"team.one\"\nstream = \"ONE\""
-    );
-    let _ada = fleet.daemon("ada");
-    fleet
-        .until("ada", "the tip is known", |e| {
-            all_adopted(e, &fleet.projects)
-        })
-        .await;
-    let options =
-        async_nats::ConnectOptions::with_user_and_password("ada".into(), "of-a-story".into());
-    let client = options.connect(fleet.nats.url()).await.expect("it answers");
-    let stream = async_nats::jetstream::new(client).get_stream("ONE").await;
-    let mut stream = stream.expect("it was made");
-    let subjects = &stream.info().await.expect("it answers").config.subjects;
-    assert!(
-        subjects.iter().all(|s| s.starts_with("team.one.")),
-        "{subjects:?}"
-    );
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_drained_host_gives_its_projects_back_and_takes_them_again() {
     let mut fleet = Fleet::new(&["ada", "bob"], 4).await;

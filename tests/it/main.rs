@@ -28,6 +28,7 @@ mod recovery;
 mod registry;
 mod sandbox;
 mod selecting;
+mod servers;
 mod swap;
 mod tidy;
 mod tournament;

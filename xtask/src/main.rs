@@ -24,6 +24,7 @@ cargo xtask schemas    write what messages promise into host/schemas and docs/as
 cargo xtask prepare    install what the tests need
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
+cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
 cargo xtask bench setup    measure how soon a trial's first test runs and write docs/benchmarks.md
 cargo xtask bench triage   push 200 times to suites that flake at 5, 20 and 50 % and write docs/benchmarks.md
@@ -51,6 +52,7 @@ fn main() -> anyhow::Result<()> {
         Some("bench") if args[1..] == ["setup"] => {
             story_as_benchmark(&root, "warm::measure::", &[])
         }
+        Some("bench") if args[1..] == ["apps"] => story_as_benchmark(&root, "apps::rate::", &[]),
         Some("bench") if args[1..] == ["tournament"] => bench_tournament(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),

@@ -1,6 +1,6 @@
 //! `changebus check`: configuration and environment, with what to do about each finding.
 //!
-//! Touches: files, git, wasm, terminal.
+//! Touches: files, git, wasm, network (through `outside/nats`), terminal.
 //! Change here: when something else must be in place before a run can succeed.
 
 use std::path::Path;
@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{ExitCode, database, plugin_dirs, plugin_setup};
-use crate::config::{Config, Project};
+use crate::config::{BusKind, Config, Project};
 use crate::event::{Fact, Layer};
 use crate::outside::git::{self, RemoteTip};
+use crate::outside::nats::Link;
 use crate::outside::wasm::{Journal, PluginInfo, PluginKind, Plugins, listed};
 
 #[derive(Debug, clap::Args)]
@@ -54,6 +55,7 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         )),
     }
     if !args.offline {
+        findings.extend(nats(&config).await);
         for (name, project) in &config.projects {
             findings.push(remote(name, project, config.watch.timeout_seconds).await);
         }
@@ -125,6 +127,37 @@ async fn git_version() -> Finding {
         Ok(version) => good("git", &version),
         Err(error) => bad("git", &error.to_string(), "install git 2.39 or newer"),
     }
+}
+
+/// The fleet's server, as the daemon would find it; makes nothing there.
+async fn nats(config: &Config) -> Option<Finding> {
+    if config.bus.kind == BusKind::Embedded {
+        return None;
+    }
+    Some(match Link::look(&config.bus, "check").await {
+        Ok(server) => {
+            let found = format!(
+                "{}, version {}",
+                config.bus.servers.join(", "),
+                server.version
+            );
+            match server.warning {
+                None => good(
+                    "nats",
+                    &format!("{found}; writes to disk before it acknowledges"),
+                ),
+                Some(why) => good(
+                    "nats",
+                    &format!("{found}; may lose what it acknowledged: {why}"),
+                ),
+            }
+        }
+        Err(error) => bad(
+            "nats",
+            &error.to_string(),
+            "until then hosts work only on projects that no other host may have",
+        ),
+    })
 }
 
 /// Bundled strategies that need no key.

@@ -41,14 +41,22 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Then {
-    /// Have the daemon try one of the dead again.
-    Retry { id: String },
+    /// Have the daemon try one of the dead again, or all of them.
+    Retry {
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
+    },
 }
 
 pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let store = log(config)?;
-    if let Some(Then::Retry { id }) = &args.then {
-        return retry(config, &store, id).await;
+    if let Some(Then::Retry { id, .. }) = &args.then {
+        return match id {
+            Some(id) => retry(config, &store, id).await,
+            None => retry_all(config, &store).await,
+        };
     }
     if args.dead {
         return dead(&store, args.json).await;
@@ -104,7 +112,7 @@ async fn retry(config: &Config, store: &Store, id: &str) -> anyhow::Result<ExitC
     let Some(found) = dead.iter().find(|dead| dead.id == id) else {
         anyhow::bail!("{id}: `changebus events --dead` lists no such id");
     };
-    if found.coming && found.size > found.body.len() as u64 {
+    if found.is_cut() {
         anyhow::bail!(
             "{id}: of its {} bytes only {} were kept; have it sent again",
             found.size,
@@ -114,6 +122,21 @@ async fn retry(config: &Config, store: &Store, id: &str) -> anyhow::Result<ExitC
     fleet::ask_to_retry(&config.host.state, id)?;
     eprintln!(
         "asked; the daemon tries it within a moment, and `changebus events --dead` shows what became of it"
+    );
+    Ok(ExitCode::Ok)
+}
+
+/// All that can be tried; what was cut short has to be sent again.
+async fn retry_all(config: &Config, store: &Store) -> anyhow::Result<ExitCode> {
+    let dead = store.dead().await?;
+    let (cut, whole): (Vec<_>, Vec<_>) = dead.iter().partition(|dead| dead.is_cut());
+    for dead in &whole {
+        fleet::ask_to_retry(&config.host.state, &dead.id)?;
+    }
+    eprintln!(
+        "asked for {}; {} were cut short when they were kept and have to be sent again",
+        whole.len(),
+        cut.len()
     );
     Ok(ExitCode::Ok)
 }

@@ -1,6 +1,6 @@
 //! `changebus status`: every project in a line, and its last runs under it.
 //!
-//! Touches: clock, terminal, sqlite.
+//! Touches: clock, files, terminal, sqlite.
 //! Change here: when an operator should see more at a glance. How it reads is in `story/lines.rs`.
 
 use std::collections::BTreeSet;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{ExitCode, log, progress};
 use crate::config::Config;
+use crate::fleet;
 use crate::outside::store::{RunSummary, Store};
 use crate::story::{self, Look, ProjectStatus};
 
@@ -42,6 +43,8 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     }
     if args.json {
         println!("{}", serde_json::to_string_pretty(&objects)?);
+    } else if let Ok(reason) = std::fs::read_to_string(fleet::drain_file(&config.host.state)) {
+        println!("this host takes nothing new, until `changebus drain --off`: {reason}");
     }
     Ok(ExitCode::Ok)
 }

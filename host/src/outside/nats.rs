@@ -148,6 +148,14 @@ pub struct Identity {
     pub last: u64,
 }
 
+/// A server that was found fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    pub version: String,
+    /// What the operator should know about it.
+    pub warning: Option<String>,
+}
+
 /// A connection to a server that was found fit.
 #[derive(Clone)]
 pub struct Link {
@@ -159,25 +167,9 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects, refuses a server that is too old or may lose what it acknowledged, and makes the stream or checks the
-    /// one that is there.
+    /// Connects, refuses a server that is unfit, and makes the stream or checks the one that is there.
     pub async fn connect(bus: &config::Bus, host: &str) -> Result<Link, NatsError> {
-        tls::prepare();
-        let client = client(bus, host).await?;
-        let info = client.server_info();
-        let servers = bus.servers.join(", ");
-        if version(&info.version).is_none_or(|v| v < OLDEST) {
-            let found = info.version;
-            return Err(NatsError::TooOld { servers, found });
-        }
-        if !info.jetstream {
-            return Err(NatsError::NoJetStream { servers });
-        }
-        let warning = match (durability(bus).await, bus.durability) {
-            (Ok(()), _) => None,
-            (Err(why), config::Durability::Require) => return Err(NatsError::Weak { why }),
-            (Err(why), config::Durability::Tell) => Some(why),
-        };
+        let (client, server) = fit(bus, host).await?;
         let context = jetstream::ContextBuilder::new()
             .timeout(ANSWERING)
             .ack_timeout(ANSWERING)
@@ -186,10 +178,15 @@ impl Link {
             client,
             context,
             bus: bus.clone(),
-            warning,
+            warning: server.warning,
         };
         link.stream().await?;
         Ok(link)
+    }
+
+    /// What the server says of itself, or why it is unfit; nothing is made there.
+    pub async fn look(bus: &config::Bus, host: &str) -> Result<Server, NatsError> {
+        fit(bus, host).await.map(|(_, server)| server)
     }
 
     /// The stream, made anew where it is gone.
@@ -443,6 +440,28 @@ fn unpack(packed: &[u8]) -> Result<Vec<u8>, String> {
         true => Err(format!("it unpacks to more than {LARGEST_UNPACKED} bytes")),
         false => Ok(body),
     }
+}
+
+/// A connection to a server that is new enough, has streams, and loses nothing where that is required.
+async fn fit(bus: &config::Bus, host: &str) -> Result<(Client, Server), NatsError> {
+    tls::prepare();
+    let client = client(bus, host).await?;
+    let info = client.server_info();
+    let servers = bus.servers.join(", ");
+    if version(&info.version).is_none_or(|v| v < OLDEST) {
+        let found = info.version;
+        return Err(NatsError::TooOld { servers, found });
+    }
+    if !info.jetstream {
+        return Err(NatsError::NoJetStream { servers });
+    }
+    let warning = match (durability(bus).await, bus.durability) {
+        (Ok(()), _) => None,
+        (Err(why), config::Durability::Require) => return Err(NatsError::Weak { why }),
+        (Err(why), config::Durability::Tell) => Some(why),
+    };
+    let version = info.version;
+    Ok((client, Server { version, warning }))
 }
 
 async fn client(bus: &config::Bus, host: &str) -> Result<Client, NatsError> {

@@ -48,6 +48,13 @@ pub struct Dead {
     pub at: Timestamp,
 }
 
+impl Dead {
+    /// Not all of what came was kept, so it cannot be tried again.
+    pub fn is_cut(&self) -> bool {
+        self.coming && self.size > self.body.len() as u64
+    }
+}
+
 pub fn put_out(tx: &Transaction<'_>, seq: i64) -> rusqlite::Result<()> {
     tx.prepare_cached("INSERT OR IGNORE INTO outbox (seq) VALUES (?1)")?
         .execute([seq])?;
