@@ -40,6 +40,7 @@ pub mod flakes;
 pub mod plugin;
 pub mod progress;
 pub mod replay;
+pub mod review;
 pub mod run;
 pub mod show;
 pub mod status;

@@ -15,6 +15,7 @@ mod change;
 mod delivery;
 mod plugin;
 mod report;
+mod review;
 mod tournament;
 
 pub use app::*;
@@ -22,6 +23,7 @@ pub use change::*;
 pub use delivery::*;
 pub use plugin::*;
 pub use report::*;
+pub use review::*;
 pub use tournament::*;
 
 /// A fact as the store keeps it.
@@ -188,6 +190,16 @@ pub enum Fact {
     Noted {
         remark: Remark,
     },
+    /// Somebody decided about a run that waits for people. What becomes of it is for the host that has the project.
+    ReviewGiven {
+        review: Review,
+    },
+    /// The decision stands in the run, which goes on from it.
+    Reviewed {
+        review: Review,
+        /// The event it was given with.
+        given: String,
+    },
     /// A stage could not do its work for a reason outside the change.
     StageFailed {
         stage: String,
@@ -233,6 +245,11 @@ impl Fact {
             Fact::StartAsked { .. } => ("change.repo", "asked"),
             Fact::Alerted { .. } => return format!("digest.alert.{project}"),
             Fact::Noted { .. } => return format!("digest.line.{project}"),
+            Fact::ReviewGiven { .. } => ("result.review", "given"),
+            Fact::Reviewed { review, .. } => match review.ruling {
+                Ruling::Approve { .. } => ("result.review", "approved"),
+                Ruling::Reject => ("result.review", "rejected"),
+            },
             Fact::StageFailed { .. } => ("result.run", "failed"),
             Fact::RunClosed { .. } => ("result.run", "closed"),
         };

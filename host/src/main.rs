@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use changebus::commands::{
     self, ExitCode, apps, check, compile, confine, demo, drain, events, fix, flakes, plugin,
-    replay, run, show, status,
+    replay, review, run, show, status,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -77,6 +77,8 @@ enum Verb {
     Status(status::Args),
     /// External applications, and what they said so far.
     Apps(apps::Args),
+    /// What waits for people, and what they decide about it.
+    Review(review::Args),
     /// Have this host take nothing new, and give back what it has.
     Drain(drain::Args),
     /// Tests that flipped in a project's last runs.
@@ -136,6 +138,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Drain(args) => drain::run(&config, &args),
         Verb::Flakes(args) => flakes::run(&config, &args).await,
         Verb::Apps(args) => apps::run(&config, &args).await,
+        Verb::Review(args) => review::run(&config, args).await,
         Verb::Status(args) => status::run(&config, &args).await,
         Verb::Plugin(args) => plugin::run(config, args).await,
         Verb::Demo(args) => demo::run(config, args).await,

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 
 use crate::config::{Policy, Project};
-use crate::event::{Change, Event, Fact, Role, RunId, RunStatus};
+use crate::event::{Change, Event, Fact, Review, Role, RunId, RunStatus};
 use crate::failpoint;
 use crate::outside::store::{Store, StoreError};
 use crate::rules::paths::PathClasses;
+use crate::rules::review;
 use crate::rules::run::{Next, NotAllowed, Run, Terms};
 use crate::stages::{self, Cx, House, Note, Recorder, StageError};
 
@@ -62,6 +63,48 @@ pub async fn close_in_vain(store: &Store, project: &str, run: &RunId) -> Result<
     let status = RunStatus::InVain;
     let closed = Fact::RunClosed { status };
     store.append(project, Some(run), closed).await.map(drop)
+}
+
+/// Takes a decision of people into its run, if it waits for it; the run goes on from there.
+///
+/// # Errors
+/// `NotTaken` where it waits for no such decision, with the reason.
+pub async fn take_review(store: &Store, given: &Event, review: &Review) -> Result<(), ReviewError> {
+    let events = store.run_events(&review.run).await?;
+    let run = Run::replay(&events)?.ok_or_else(|| PipelineError::Unknown(review.run.clone()))?;
+    if run.reviews.contains_key(&given.id) {
+        return Ok(());
+    }
+    review::chosen(&run, review)?;
+    let fact = Fact::Reviewed {
+        review: review.clone(),
+        given: given.id.clone(),
+    };
+    store
+        .append_expecting(&run.project, &run.id, run.length, fact)
+        .await?;
+    Ok(())
+}
+
+/// Why a decision was not taken into its run.
+#[derive(Debug, thiserror::Error)]
+pub enum ReviewError {
+    #[error(transparent)]
+    NotTaken(#[from] review::NotTaken),
+    #[error(transparent)]
+    NotNow(#[from] PipelineError),
+}
+
+impl From<StoreError> for ReviewError {
+    fn from(error: StoreError) -> ReviewError {
+        ReviewError::NotNow(error.into())
+    }
+}
+
+impl From<NotAllowed> for ReviewError {
+    fn from(error: NotAllowed) -> ReviewError {
+        ReviewError::NotNow(error.into())
+    }
 }
 
 /// States what the watcher saw outside any run.

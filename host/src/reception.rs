@@ -1,6 +1,6 @@
-//! What external applications say, on its way into the log, and what the configuration makes of it.
+//! What applications say and people decide, on its way into the log, and what the configuration makes of it.
 //!
-//! Touches: sqlite (through the store), clock.
+//! Touches: sqlite (through the store), files, clock.
 //! Change here: when messages come another way, or more follows from one. What is a message, and what a route makes of
 //! it, is `rules/apps.rs`; who brings them is `web.rs` and `fleet/hear.rs`.
 //!
@@ -8,20 +8,26 @@
 //! until one was opened, however often the process ends in between.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::App;
-use crate::event::Fact;
+use crate::event::{Fact, Review};
 use crate::outside::bus::{Bus, BusError};
+use crate::outside::dropbox::Dropbox;
 use crate::outside::store::{Store, StoreError};
 use crate::rules::apps::{self, NotTaken, Said};
+use crate::rules::review;
 
 /// Its place in the log is kept under this name.
 const CONSUMER: &str = "apps";
+/// Between two looks at what commands left.
+const LOOK: Duration = Duration::from_millis(200);
 /// Before the log is asked again that could not be read.
 const LATER: Duration = Duration::from_secs(5);
 
@@ -89,6 +95,46 @@ impl Bells {
     }
 }
 
+/// Where commands leave what people decided.
+pub fn reviews(state: &Path) -> Dropbox {
+    Dropbox::of(state, "reviews")
+}
+
+/// Keeps what somebody decided, once, for the host that has the project. `id` is unique to the decision.
+pub async fn decide(
+    store: &Store,
+    project: &str,
+    review: Review,
+    id: &str,
+) -> Result<(), StoreError> {
+    let given = review::given(project, review, id, Timestamp::now());
+    store.import_and_tell(given).await.map(drop)
+}
+
+/// For as long as the process runs: keeps what commands leave.
+pub async fn collect(state: &Path, store: &Store) {
+    let left = reviews(state);
+    loop {
+        for request in left.requests::<Left>() {
+            let Left { project, review } = &request.asks;
+            match decide(store, project, review.clone(), &request.id).await {
+                Ok(()) => request.done(),
+                Err(error) => {
+                    tracing::error!("what {} decided cannot be kept yet: {error}", review.by)
+                }
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// A decision on its way to the daemon.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Left {
+    pub project: String,
+    pub review: Review,
+}
+
 /// For as long as the process runs: states what follows from each message, and rings where a project is asked for.
 pub async fn attend(apps: BTreeMap<String, App>, store: Store, bells: Bells) {
     loop {
@@ -104,13 +150,13 @@ async fn follow(
     store: &Store,
     bells: &Bells,
 ) -> Result<(), BusError> {
-    let subjects = ["app.>", "change.repo.*.asked"];
+    let subjects = ["app.>", "change.repo.*.asked", "result.review.*.given"];
     let mut log = Bus::of(store.clone())
         .subscribe(CONSUMER, &subjects)
         .await?;
     loop {
         let event = log.next().await?;
-        if let Fact::StartAsked { .. } = event.fact {
+        if let Fact::StartAsked { .. } | Fact::ReviewGiven { .. } = event.fact {
             bells.ring(&event.project);
         }
         for follows in apps::consequences(apps, &event) {

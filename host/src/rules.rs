@@ -3,7 +3,7 @@
 //! Touches: nothing.
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`evidence`] and [`trouble`],
 //! [`triage`], [`known`], [`bisect`], [`entry`], [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
-//! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`message`]; [`run`]
+//! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`review`], [`message`]; [`run`]
 //! folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`apps`] reads
 //! what those say; [`redact`] guards what leaves.
 
@@ -25,6 +25,7 @@ pub mod quarantine;
 pub mod race;
 pub mod rank;
 pub mod redact;
+pub mod review;
 pub mod run;
 pub mod select;
 pub mod tamper;

@@ -316,6 +316,8 @@ async fn everything_that_tournaments_really_tell_is_well_told() {
         Kind::RunAsked,
         Kind::AlertRaised,
         Kind::DigestNoted,
+        Kind::ReviewGiven,
+        Kind::RunReviewed,
     ];
     let missing: Vec<&Kind> = Kind::ALL
         .iter()

@@ -26,6 +26,7 @@ mod plugins;
 mod racing;
 mod recovery;
 mod registry;
+mod review;
 mod sandbox;
 mod selecting;
 mod servers;

@@ -51,6 +51,8 @@ pub struct Fleet {
     pub test_seconds: f64,
     /// TOML lines of every `[projects.NAME]`.
     pub project_lines: String,
+    /// TOML lines of every `[projects.NAME.policy]`.
+    pub policy_lines: String,
     /// TOML lines of `[bus]`.
     pub bus_lines: String,
     /// Further tables of every host, and of the first one.
@@ -78,6 +80,7 @@ impl Fleet {
             interval_seconds: 1,
             test_seconds: 0.0,
             project_lines: String::new(),
+            policy_lines: String::new(),
             bus_lines: String::new(),
             tables: String::new(),
             first_host_lines: String::new(),
@@ -185,10 +188,11 @@ impl Fleet {
             .map(|name| {
                 format!(
                     "[projects.{name}]\nrepo = {:?}\ntest = {test:?}\nreport = \"tap\"\n{}\n\
-                     [projects.{name}.policy]\nreruns = 1\nmin_confidence = 0.0\n\
+                     [projects.{name}.policy]\nreruns = 1\nmin_confidence = 0.0\n{}\n\
                      [[projects.{name}.variants]]\nname = \"A\"\nstrategy = \"minimal-fix\"\nconfig = {{ probe = false }}\n",
                     self.origin(name),
-                    self.project_lines
+                    self.project_lines,
+                    self.policy_lines
                 )
             })
             .collect();

@@ -13,7 +13,7 @@ use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
 use crate::outside::store::StoreError;
-use crate::pipeline::{self, Manner};
+use crate::pipeline::{self, Manner, PipelineError, ReviewError};
 use crate::reception::{self, Bells};
 use crate::stages::{House, watch};
 use crate::web::Web;
@@ -35,6 +35,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let bells = Bells::default();
     let (apps, store) = (house.settings.apps.clone(), house.store.clone());
     tasks.spawn(reception::attend(apps, store, bells.clone()));
+    let (state, store) = (house.settings.host.state.clone(), house.store.clone());
+    tasks.spawn(async move { reception::collect(&state, &store).await });
     if let Some(web) = web {
         tasks.spawn(web.answer());
     }
@@ -105,6 +107,13 @@ impl Watch {
             }
             let _busy = house.fleet.busy(name);
             finish_open_runs(house, name, project).await;
+            if let Err(error) = take_reviews(house, name).await {
+                tracing::error!(
+                    project = name,
+                    "what people decided cannot be taken: {error}"
+                );
+            }
+            finish_open_runs(house, name, project).await;
             if let Some(run) = look(house, &self.looks, name, project).await {
                 drive(house, project, &run).await;
             }
@@ -116,6 +125,30 @@ async fn finish_open_runs(house: &Arc<House>, name: &str, project: &Arc<Project>
     if let Err(error) = go_on(house, name, project).await {
         tracing::error!(project = name, "open runs cannot be read: {error}");
     }
+}
+
+/// What people decided since this host looked last, in the order it was given. Of two decisions about one run the first
+/// that fits counts.
+async fn take_reviews(house: &House, name: &str) -> Result<(), PipelineError> {
+    let place = format!("reviews/{name}");
+    let after = house.store.cursor(&place).await?;
+    for given in house.store.reviews_given(name, after).await? {
+        let Fact::ReviewGiven { review } = &given.fact else {
+            continue;
+        };
+        match pipeline::take_review(&house.store, &given, review).await {
+            Ok(()) => tracing::info!(run = %review.run, by = review.by, "decided"),
+            Err(ReviewError::NotTaken(why)) => {
+                tracing::warn!(run = %review.run, by = review.by, "not taken: {why}");
+            }
+            Err(ReviewError::NotNow(PipelineError::Unknown(run))) => {
+                tracing::warn!(%run, "somebody decided about a run that nobody knows");
+            }
+            Err(ReviewError::NotNow(error)) => return Err(error),
+        }
+        house.store.advance_cursor(&place, given.seq).await?;
+    }
+    Ok(())
 }
 
 /// With several hosts others' runs may turn up at any time.

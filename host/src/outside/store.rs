@@ -25,6 +25,7 @@ mod post;
 mod readers;
 mod record;
 mod reports;
+mod reviews;
 mod tenure;
 mod writer;
 
@@ -33,6 +34,7 @@ pub use memory::Flake;
 pub use post::Dead;
 use readers::Readers;
 use record::Draft;
+pub use reviews::Waiting;
 pub use tenure::Tenures;
 use writer::{Work, Writer};
 
@@ -473,6 +475,17 @@ impl Store {
     pub async fn asked(&self, project: &str) -> Result<Option<Asked>, StoreError> {
         let project = project.to_owned();
         self.read(move |c| readers::asked(c, &project)).await
+    }
+
+    /// Runs that wait for people, oldest first.
+    pub async fn waiting_for_people(&self) -> Result<Vec<Waiting>, StoreError> {
+        self.read(reviews::waiting).await
+    }
+
+    /// What people decided about runs of this project, given after this place in the log.
+    pub async fn reviews_given(&self, project: &str, after: i64) -> Result<Vec<Event>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| reviews::given(c, &project, after)).await
     }
 
     /// What applications said that was kept, by application and event.

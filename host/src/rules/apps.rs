@@ -248,7 +248,8 @@ pub fn event(message: AppMessage, at: Timestamp) -> Event {
     stated(id(&message), at, ALL_PROJECTS, Fact::AppSaid { message })
 }
 
-fn stated(id: String, at: Timestamp, project: &str, fact: Fact) -> Event {
+/// An event with an id of its own, that belongs to no run.
+pub(super) fn stated(id: String, at: Timestamp, project: &str, fact: Fact) -> Event {
     Event {
         seq: 0,
         id,
@@ -381,7 +382,7 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A UUID (version 8) that follows from these words alone.
-fn derived(words: &[&str]) -> String {
+pub(super) fn derived(words: &[&str]) -> String {
     let mut hash = Sha256::new();
     for word in words {
         hash.update((word.len() as u64).to_be_bytes());

@@ -34,8 +34,10 @@ pub fn commit(run: &Run, candidate: &Candidate) -> String {
         wrap(&candidate.rationale),
         wrap(&evidence(run)),
         format!(
-            "ChangeBus-Run: {}\nChangeBus-Variant: {winner} ({strategy})\nChangeBus-Head: {}",
-            run.id, run.change.head
+            "ChangeBus-Run: {}\nChangeBus-Variant: {winner} ({strategy})\nChangeBus-Head: {}{}",
+            run.id,
+            run.change.head,
+            approved_by(run)
         ),
     ];
     let kept: Vec<String> = paragraphs
@@ -43,6 +45,14 @@ pub fn commit(run: &Run, candidate: &Candidate) -> String {
         .filter(|p| !p.trim().is_empty())
         .collect();
     kept.join("\n\n") + "\n"
+}
+
+/// Whoever merged what the rules would not.
+fn approved_by(run: &Run) -> String {
+    match run.approved_by() {
+        Some(review) => format!("\nChangeBus-Approved-By: {}", one_line(&review.by)),
+        None => String::new(),
+    }
 }
 
 fn subject(failing: &[&str]) -> String {

@@ -9,12 +9,13 @@ use super::decide::{self, Approval, Grounds};
 use super::evidence::{Ask, Demand, Evidence};
 use super::race::{self, Course, Leg, Step};
 use super::rank::{self, Field, HandedIn, Placed};
+use super::review;
 use super::trouble;
 use crate::config::Policy;
 use crate::event::{
     Action, Advice, Bisection, Change, Delivery, Event, Fact, Fault, Finding, Flips, ModelAnswer,
-    ModelRequest, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Role, RunId,
-    RunStatus, Sample, Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
+    ModelRequest, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Review,
+    Role, RunId, RunStatus, Sample, Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
 };
 
 /// How a run is driven: what the daemon does, and how `fix` differs.
@@ -147,6 +148,10 @@ pub struct Run {
     pub prepared: Option<PreparedMerge>,
     pub overtaken: u32,
     pub delivery: Option<Delivery>,
+    /// What people decided, by the event it was given with.
+    pub reviews: BTreeMap<String, Review>,
+    /// Which of them opened the run again.
+    approval: Option<String>,
     /// Stage and reason.
     pub failures: Vec<(String, String)>,
     pub failures_in_a_row: usize,
@@ -185,6 +190,8 @@ impl Run {
             prepared: None,
             overtaken: 0,
             delivery: None,
+            reviews: BTreeMap::new(),
+            approval: None,
             failures: vec![],
             failures_in_a_row: 0,
             closed: None,
@@ -216,6 +223,11 @@ impl Run {
 
     fn allows(&self, fact: &Fact) -> Result<(), &'static str> {
         let refuse = |cond: bool, why| if cond { Err(why) } else { Ok(()) };
+        if let Fact::Reviewed { review, given } = fact {
+            refuse(self.reviews.contains_key(given), "this was taken before")?;
+            let chosen = review::chosen(self, review);
+            return refuse(chosen.is_err(), "the run does not wait for this decision");
+        }
         refuse(self.closed.is_some(), "the run is closed")?;
         let undecided = self.verdict.is_none();
         match fact {
@@ -284,7 +296,9 @@ impl Run {
             Fact::AppSaid { .. }
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
-            | Fact::Noted { .. } => Err("it belongs to no run"),
+            | Fact::Noted { .. }
+            | Fact::ReviewGiven { .. } => Err("it belongs to no run"),
+            Fact::Reviewed { .. } => Ok(()),
             Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
         }
     }
@@ -302,7 +316,9 @@ impl Run {
             | Fact::AppSaid { .. }
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
-            | Fact::Noted { .. } => {}
+            | Fact::Noted { .. }
+            | Fact::ReviewGiven { .. } => {}
+            Fact::Reviewed { review, given } => self.take_review(review, given),
             Fact::Tested {
                 role,
                 report,
@@ -379,6 +395,20 @@ impl Run {
             Fact::StageFailed { stage, why } => self.failures.push((stage, why)),
             Fact::RunClosed { status } => self.closed = Some(status),
         }
+    }
+
+    /// An approval opens the run again, at the merge.
+    fn take_review(&mut self, review: Review, given: String) {
+        let chosen = review::chosen(self, &review).ok().flatten();
+        if let Some(verdict) = chosen.map(|variant| review::verdict(self, &review, variant)) {
+            self.verdict = Some(verdict);
+            self.prepared = None;
+            self.overtaken = 0;
+            self.delivery = None;
+            self.closed = None;
+            self.approval = Some(given.clone());
+        }
+        self.reviews.insert(given, review);
     }
 
     fn take_report(&mut self, role: Role, report: TestReport, flips: BTreeMap<String, Flips>) {
@@ -581,6 +611,13 @@ impl Run {
     /// The proof that a merge was decided, if it was.
     pub fn approval(&self) -> Option<Approval> {
         Approval::of(&self.id, self.verdict.as_ref()?)
+    }
+
+    /// The approval that opened the run again, if it was one that did.
+    pub fn approved_by(&self) -> Option<&Review> {
+        self.approval
+            .as_ref()
+            .and_then(|given| self.reviews.get(given))
     }
 
     /// What the models cost so far.

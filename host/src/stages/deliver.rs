@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::event::{Candidate, Delivery, Fact, Oid, PreparedMerge, Role, TestReport};
+use crate::event::{Candidate, Delivery, Fact, Oid, PreparedMerge, Role, TestReport, Trial};
 use crate::failpoint;
 use crate::outside::git::{PushMode, Pushed};
 use crate::rules::run::Run;
@@ -27,13 +27,56 @@ pub async fn prepare(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         return hand_over(cx, run, because).await;
     }
     let tip = tip::of(cx, run).await?;
-    if tip == run.change.head {
-        let rounds = run.trials.get(&candidate.trial_tree).map_or(0, Vec::len);
-        let tested =
-            format!("the merge result is the tree {winner} was tried with, {rounds} times");
-        return prepared(cx, run, &tip, &candidate.tree, tested, vec![]);
+    if tip != run.change.head {
+        return prepare_on_a_moved_tip(cx, run, candidate, &tip).await;
     }
-    prepare_on_a_moved_tip(cx, run, candidate, &tip).await
+    match clean_rounds(run, candidate) {
+        // Only what people chose themselves was never tried as it stands, or did not come through.
+        0 => prepare_as_it_stands(cx, run, candidate, &tip).await,
+        rounds => {
+            let tested =
+                format!("the merge result is the tree {winner} was tried with, {rounds} times");
+            prepared(cx, run, &tip, &candidate.tree, tested, vec![])
+        }
+    }
+}
+
+/// How often this very tree came through its trial.
+fn clean_rounds(run: &Run, candidate: &Candidate) -> usize {
+    let trials = run
+        .trials
+        .get(&candidate.tree)
+        .map_or(&[][..], Vec::as_slice);
+    let is_clean = |t: &Trial| {
+        t.unfixed.is_empty() && t.broken.is_empty() && t.missing.is_empty() && t.problem.is_none()
+    };
+    match trials.iter().all(is_clean) {
+        true => trials.len(),
+        false => 0,
+    }
+}
+
+async fn prepare_as_it_stands(
+    cx: &Cx,
+    run: &Run,
+    candidate: &Candidate,
+    tip: &Oid,
+) -> Result<Vec<Fact>, StageError> {
+    let name = format!("{}-merge", run.id);
+    let report = suite::run(cx, &candidate.tree, None, &name, Part::Whole).await?;
+    let mut facts = vec![suite::tested(cx, Role::MergeResult, report.clone())];
+    let head = run
+        .head()
+        .ok_or_else(|| StageError::new("the head was never tested"))?;
+    if let Some(because) = merge_result_fails(run, head, &candidate.tree, &report) {
+        facts.extend(hand_over(cx, run, because).await?);
+        return Ok(facts);
+    }
+    let tested = format!(
+        "the merge result was tested: {} tests pass",
+        report.passed().len()
+    );
+    prepared(cx, run, tip, &candidate.tree, tested, facts)
 }
 
 async fn prepare_on_a_moved_tip(
@@ -98,8 +141,7 @@ fn merge_result_fails(
     let lost = trial.missing.iter().any(|id| at_tip.contains(id.as_str()));
     let clean =
         trial.unfixed.is_empty() && trial.broken.is_empty() && !lost && trial.problem.is_none();
-    (!clean)
-        .then(|| "the branch moved, and merged onto its new tip the fix does not pass".to_owned())
+    (!clean).then(|| "as it would be merged, the fix does not pass".to_owned())
 }
 
 fn prepared(

@@ -12,8 +12,8 @@ use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
     AppMessage, Canary, Candidate, Ended, Event, Fact, Fault, Flips, Heard, IgnoreReason,
-    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, Refusal, RefusalKind, Role,
-    RunStatus, Sample, Score, Scoring, Sighting, TestReport, ToolReport, Trial, Verdict,
+    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, Refusal, RefusalKind, Review, Role,
+    Ruling, RunStatus, Sample, Score, Scoring, Sighting, TestReport, ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -237,9 +237,27 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
         }
         Fact::Alerted { remark } => (Tone::Heading, remark.text.clone()),
         Fact::Noted { remark } => plain(remark.text.clone()),
+        Fact::ReviewGiven { review } => plain(format!("{}: {}", review.run, review_words(review))),
+        Fact::Reviewed { review, .. } => (Tone::Heading, review_words(review)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
         Fact::RunClosed { status } => (status_tone(*status), status_name(*status).to_owned()),
     }
+}
+
+/// Who decided what, and why.
+pub fn review_words(review: &Review) -> String {
+    let what = match &review.ruling {
+        Ruling::Approve {
+            variant: Some(variant),
+        } => format!("approved {variant}"),
+        Ruling::Approve { variant: None } => "approved it".to_owned(),
+        Ruling::Reject => "rejected it".to_owned(),
+    };
+    let why = match review.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": {reason}"),
+    };
+    format!("{} {what} {}{why}", review.by, review.via.name())
 }
 
 /// What it is about and what it says; a large one is not written out, since the line is cut.

@@ -110,7 +110,9 @@ impl<'a> Tale<'a> {
             | Fact::AppSaid { .. }
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
-            | Fact::Noted { .. } => {}
+            | Fact::Noted { .. }
+            | Fact::ReviewGiven { .. }
+            | Fact::Reviewed { .. } => {}
             Fact::Tested {
                 role,
                 report,

@@ -8,14 +8,15 @@ use std::collections::BTreeSet;
 use rusqlite::{Transaction, params};
 
 use super::record::{self, nanoseconds, read_event};
-use super::{ReadError, StoreError, memory, readers};
+use super::{ReadError, StoreError, memory, readers, reviews};
 use crate::event::{
     AppMessage, Delivery, Event, Fact, Oid, Opening, RunId, RunStatus, Sighting, Usage,
     VariantState, Verdict,
 };
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "runs",
+    "reviews",
     "heard",
     "tips",
     "own_commits",
@@ -55,6 +56,7 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
 fn tell_anew(tx: &Transaction<'_>, run: &RunId) -> Result<(), ReadError> {
     tx.execute("DELETE FROM runs WHERE run = ?1", [&run.0])?;
     tx.execute("DELETE FROM heats WHERE run = ?1", [&run.0])?;
+    tx.execute("DELETE FROM reviews WHERE run = ?1", [&run.0])?;
     for event in readers::run_events(tx, run)? {
         take_in_for_run(tx, run, &event)?;
     }
@@ -130,8 +132,13 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
         Fact::Refused { variant, .. } => mark(tx, "refused", run, variant)?,
         Fact::Decided { verdict } => decide(tx, run, verdict)?,
         Fact::Delivered {
+            delivery: Delivery::Escalated { .. } | Delivery::Proposed { .. },
+        } => reviews::wait(tx, event, run)?,
+        Fact::Reviewed { review, .. } => reviews::take(tx, run, review)?,
+        Fact::Delivered {
             delivery: Delivery::Merged { .. },
         } => {
+            reviews::settle(tx, event, run)?;
             tx.prepare_cached(
                 "UPDATE heats SET merged = 1
                  WHERE run = ?1 AND variant = (SELECT winner FROM runs WHERE run = ?1)",
@@ -139,6 +146,9 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
             .execute([&run.0])?;
         }
         Fact::RunClosed { status } => {
+            if *status == RunStatus::Green {
+                reviews::settle(tx, event, run)?;
+            }
             tx.prepare_cached("UPDATE runs SET status = ?2 WHERE run = ?1")?
                 .execute([&run.0, &status_name(*status)?])?;
         }

@@ -39,6 +39,8 @@ pub enum Kind {
     RunAsked,
     AlertRaised,
     DigestNoted,
+    ReviewGiven,
+    RunReviewed,
     StageFailed,
     RunClosed,
 }
@@ -53,7 +55,7 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 32] = [
+    pub const ALL: [Kind; 34] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
@@ -84,6 +86,8 @@ impl Kind {
         Kind::RunAsked,
         Kind::AlertRaised,
         Kind::DigestNoted,
+        Kind::ReviewGiven,
+        Kind::RunReviewed,
         Kind::StageFailed,
         Kind::RunClosed,
     ];
@@ -122,6 +126,8 @@ impl Kind {
             Fact::StartAsked { .. } => Kind::RunAsked,
             Fact::Alerted { .. } => Kind::AlertRaised,
             Fact::Noted { .. } => Kind::DigestNoted,
+            Fact::ReviewGiven { .. } => Kind::ReviewGiven,
+            Fact::Reviewed { .. } => Kind::RunReviewed,
             Fact::StageFailed { .. } => Kind::StageFailed,
             Fact::RunClosed { .. } => Kind::RunClosed,
         }
@@ -227,6 +233,8 @@ impl Kind {
             Kind::RunAsked => of("dev.cdeventsx.changebus-run.asked.0.1.0", "start-asked"),
             Kind::AlertRaised => of("dev.cdeventsx.changebus-alert.raised.0.1.0", "alerted"),
             Kind::DigestNoted => of("dev.cdeventsx.changebus-digest.noted.0.1.0", "noted"),
+            Kind::ReviewGiven => of("dev.cdeventsx.changebus-review.given.0.1.0", "review-given"),
+            Kind::RunReviewed => of("dev.cdeventsx.changebus-run.reviewed.0.1.0", "reviewed"),
             Kind::StageFailed => of("dev.cdeventsx.changebus-stage.failed.0.1.0", "stage-failed"),
             Kind::RunClosed => of("dev.cdeventsx.changebus-run.closed.0.1.0", "run-closed"),
         }

@@ -1,0 +1,49 @@
+//! What people decided about a run that waits for them.
+//!
+//! Touches: nothing.
+//! Change here: when people can decide something else, or another way.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::RunId;
+
+/// One decision about one run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Review {
+    pub run: RunId,
+    pub ruling: Ruling,
+    /// In their own words; may be empty where something is approved.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who decided, as the channel knows them.
+    pub by: String,
+    pub via: Channel,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "ruling", rename_all = "kebab-case")]
+pub enum Ruling {
+    /// This candidate is to be merged; the one that stands first where none is named.
+    Approve { variant: Option<String> },
+    /// None of them is.
+    Reject,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Channel {
+    CommandLine,
+    Page,
+    Humanrail,
+}
+
+impl Channel {
+    pub fn name(self) -> &'static str {
+        match self {
+            Channel::CommandLine => "on the command line",
+            Channel::Page => "on the page",
+            Channel::Humanrail => "through HumanRail",
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Which runs wait for people.
+//!
+//! Touches: sqlite.
+//! Change here: when a run stops waiting for another reason.
+
+use jiff::Timestamp;
+use rusqlite::{Connection, Transaction, params};
+
+use super::ReadError;
+use super::record::{COLUMNS, read_event, timestamp};
+use crate::event::{Event, Review, Ruling, RunId};
+
+/// A run that waits for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub run: RunId,
+    pub project: String,
+    pub since: Timestamp,
+}
+
+pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO reviews (run, project, seq, state) VALUES (?1, ?2, ?3, 'waiting')
+         ON CONFLICT (run) DO UPDATE SET seq = excluded.seq, state = 'waiting' WHERE excluded.seq > seq",
+    )?
+    .execute(params![run.0, event.project, event.seq])?;
+    Ok(())
+}
+
+/// An approved run is open again, and waits again if it comes to that.
+pub fn take(tx: &Transaction<'_>, run: &RunId, review: &Review) -> rusqlite::Result<()> {
+    match &review.ruling {
+        Ruling::Approve { variant } => {
+            tx.prepare_cached("DELETE FROM reviews WHERE run = ?1")?
+                .execute([&run.0])?;
+            tx.prepare_cached(
+                "UPDATE runs SET status = NULL, winner = coalesce(?2, winner) WHERE run = ?1",
+            )?
+            .execute(params![run.0, variant])?;
+        }
+        Ruling::Reject => {
+            tx.prepare_cached("UPDATE reviews SET state = 'rejected' WHERE run = ?1")?
+                .execute([&run.0])?;
+        }
+    }
+    Ok(())
+}
+
+/// The branch is green, or was mended: nobody has to decide about earlier failures of it any more.
+pub fn settle(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE reviews SET state = 'moot' WHERE project = ?1 AND state = 'waiting' AND run <> ?2 AND seq < ?3",
+    )?
+    .execute(params![event.project, run.0, event.seq])?;
+    Ok(())
+}
+
+/// Oldest first.
+pub fn waiting(c: &Connection) -> rusqlite::Result<Vec<Waiting>> {
+    c.prepare_cached(
+        "SELECT reviews.run, reviews.project, events.at FROM reviews JOIN events USING (seq)
+         WHERE state = 'waiting' ORDER BY seq",
+    )?
+    .query_map([], |row| {
+        Ok(Waiting {
+            run: RunId(row.get(0)?),
+            project: row.get(1)?,
+            since: timestamp(row.get(2)?),
+        })
+    })?
+    .collect()
+}
+
+/// Decisions about runs of this project that were given after this place in the log.
+pub fn given(c: &Connection, project: &str, after: i64) -> Result<Vec<Event>, ReadError> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = 'review-given' AND seq > ?2 ORDER BY seq"
+    );
+    let mut statement = c.prepare_cached(&query)?;
+    let mut rows = statement.query(params![project, after])?;
+    let mut found = vec![];
+    while let Some(row) = rows.next()? {
+        found.push(read_event(row)?);
+    }
+    Ok(found)
+}
