@@ -127,7 +127,7 @@ impl Story {
     /// The story of one run's events, in order; None where they do not begin with a change.
     pub fn of(events: &[Event]) -> Option<Story> {
         let tale = Tale::of(events)?;
-        let verdict = tale.verdict;
+        let verdict = tale.verdict.as_ref();
         Some(Story {
             run: tale.run.to_string(),
             project: tale.project.to_owned(),

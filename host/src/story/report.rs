@@ -303,23 +303,35 @@ fn advice(tale: &Tale<'_>) -> Vec<String> {
                 }),
             );
         }
-        (Action::Human, _, _) => advice.push(match branch {
-            Some(branch) => accept(branch, &tale.change.branch),
-            None if tale.winner().is_some() => {
-                "Accept the fix: save the diff above and `git apply` it.".to_owned()
+        (Action::Human, _, _) => {
+            if tale.winner().is_some() {
+                advice.push(review(&tale.run.0));
             }
-            None => "There is no fix to accept: this failure needs a person.".to_owned(),
-        }),
+            advice.push(match branch {
+                Some(branch) => accept(branch, &tale.change.branch),
+                None if tale.winner().is_some() => {
+                    "By hand: save the diff above and `git apply` it.".to_owned()
+                }
+                None => "There is no fix to accept: this failure needs a person.".to_owned(),
+            });
+        }
         (Action::Nothing, _, _) => {}
     }
     advice
+}
+
+/// Where the daemon watches the project.
+fn review(run: &str) -> String {
+    let approve = code(&format!("changebus review approve {run}"));
+    let reject = code(&format!("changebus review reject {run} --reason TEXT"));
+    format!("Accept the fix: {approve}; refuse it: {reject}.")
 }
 
 fn accept(branch: &str, onto: &str) -> String {
     let merge = code(&format!("git merge origin/{branch}"));
     let delete = code(&format!("git push origin --delete {branch}"));
     format!(
-        "Accept the fix: {merge} on {}, then push. Refuse it: {delete}.",
+        "By hand: {merge} on {}, then push. Without it: {delete}.",
         code(onto)
     )
 }

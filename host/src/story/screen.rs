@@ -304,7 +304,7 @@ fn row(cells: &Cells, widths: &[usize; 8]) -> String {
 
 fn verdict(page: &mut Page, tale: &Tale<'_>) {
     page.put(Tone::Plain, "");
-    let tone = match (tale.verdict, tale.action()) {
+    let tone = match (&tale.verdict, tale.action()) {
         (None, _) => Tone::Plain,
         (_, Action::Merge | Action::PullRequest) => Tone::Good,
         (_, Action::Human | Action::Nothing) => Tone::Open,
@@ -323,7 +323,7 @@ fn pointers(page: &mut Page, tale: &Tale<'_>) {
     if tale.status == Some(RunStatus::Human) {
         page.put(
             Tone::Plain,
-            "decide:  what to do stands at the end of the report",
+            &format!("decide:  changebus review approve {run} | reject {run} --reason TEXT"),
         );
     }
     page.put(

@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::{Seconds, duration, rounded, seconds_between};
 use crate::event::{
     Action, Advice, Bisection, CallRole, Candidate, Change, Delivery, Event, Fact, Flips, Oid,
-    Opening, PluginCall, PluginFailure, PreparedMerge, Role, RunId, RunStatus, Sample, Scoring,
-    TestReport, Triage, Trial, Usage, Verdict,
+    Opening, PluginCall, PluginFailure, PreparedMerge, Review, Role, Ruling, RunId, RunStatus,
+    Sample, Scoring, TestReport, Triage, Trial, Usage, Verdict,
 };
 
 mod attempt;
@@ -43,7 +43,8 @@ pub struct Tale<'a> {
     pub trials: Option<(Timestamp, Timestamp)>,
     pub scoring: Option<&'a Scoring>,
     pub advice: Option<&'a Result<Advice, PluginFailure>>,
-    pub verdict: Option<&'a Verdict>,
+    /// Of the rules, or of people, if they decided otherwise since.
+    pub verdict: Option<Verdict>,
     pub merge: Option<&'a PreparedMerge>,
     pub overtaken: usize,
     pub delivery: Option<&'a Delivery>,
@@ -111,8 +112,8 @@ impl<'a> Tale<'a> {
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }
-            | Fact::ReviewGiven { .. }
-            | Fact::Reviewed { .. } => {}
+            | Fact::ReviewGiven { .. } => {}
+            Fact::Reviewed { review, .. } => self.take_review(review),
             Fact::Tested {
                 role,
                 report,
@@ -250,9 +251,28 @@ impl<'a> Tale<'a> {
     }
 
     fn take_verdict(&mut self, verdict: &'a Verdict) {
-        self.verdict = Some(verdict);
+        self.verdict = Some(verdict.clone());
         for standing in &verdict.standings {
             self.attempt(&standing.variant).standing = Some(standing);
+        }
+    }
+
+    /// An approval opens the run again, at the merge.
+    fn take_review(&mut self, review: &Review) {
+        let words = super::lines::review_words(review);
+        let Some(verdict) = &mut self.verdict else {
+            return;
+        };
+        match &review.ruling {
+            Ruling::Approve { variant } => {
+                verdict.action = Action::Merge;
+                verdict.winner = variant.clone().or(verdict.winner.take());
+                verdict.reasons = vec![words];
+                self.delivery = None;
+                self.merge = None;
+                self.status = None;
+            }
+            Ruling::Reject => verdict.reasons.insert(0, words),
         }
     }
 
@@ -307,7 +327,7 @@ impl<'a> Tale<'a> {
     }
 
     pub fn action(&self) -> Action {
-        match (self.verdict, self.status) {
+        match (&self.verdict, self.status) {
             (Some(verdict), _) => verdict.action,
             (None, Some(RunStatus::Human)) => Action::Human,
             (None, _) => Action::Nothing,
@@ -316,7 +336,7 @@ impl<'a> Tale<'a> {
 
     /// The verdict's reasons; without a verdict, what ended the run.
     pub fn reasons(&self) -> Vec<String> {
-        if let Some(verdict) = self.verdict {
+        if let Some(verdict) = &self.verdict {
             return verdict
                 .reasons
                 .iter()
@@ -332,14 +352,14 @@ impl<'a> Tale<'a> {
     }
 
     pub fn winner(&self) -> Option<&Attempt<'a>> {
-        let winner = self.verdict?.winner.as_deref()?;
+        let winner = self.verdict.as_ref()?.winner.as_deref()?;
         self.attempts.iter().find(|a| a.name == winner)
     }
 
     /// Best first once there is a verdict; in the order of the configuration until then.
     pub fn ranked(&self) -> Vec<&Attempt<'a>> {
         let place = |attempt: &Attempt<'_>| {
-            let standings = self.verdict.map(|v| v.standings.as_slice());
+            let standings = self.verdict.as_ref().map(|v| v.standings.as_slice());
             let mut standings = standings.unwrap_or_default().iter();
             let place = standings.position(|s| s.variant == attempt.name);
             place.unwrap_or(usize::MAX)
@@ -406,7 +426,7 @@ impl<'a> Tale<'a> {
 
     /// The verdict as a sentence.
     pub fn sentence(&self) -> String {
-        let Some(verdict) = self.verdict else {
+        let Some(verdict) = &self.verdict else {
             return self.without_verdict();
         };
         let winner = verdict.winner.as_deref();

@@ -512,7 +512,8 @@ Tests: 1 of 1 fixed; 2 passed, 0 failed, 0 missing, of 2; 1 run of the suite.
 ## What you can do
 
 - Look at it: `git diff 1f2e3d4c5b...origin/changebus/fix` after a fetch.
-- Accept the fix: `git merge origin/changebus/fix` on `main`, then push. Refuse it: `git push origin --delete changebus/fix`.
+- Accept the fix: `changebus review approve billing-20261122t164009-1f2e3d4c5b`; refuse it: `changebus review reject billing-20261122t164009-1f2e3d4c5b --reason TEXT`.
+- By hand: `git merge origin/changebus/fix` on `main`, then push. Without it: `git push origin --delete changebus/fix`.
 - Go through it again: `changebus replay billing-20261122t164009-1f2e3d4c5b`; every figure: `changebus show billing-20261122t164009-1f2e3d4c5b` with `--json`.
 ";
     assert_eq!(told, expected);
@@ -538,7 +539,7 @@ fn the_screen_says_what_a_human_has_to_decide_and_where_the_report_is() {
     for line in [
         "status     human",
         "delivery   waits for a human: the change touches a workflow (branch changebus/fix)",
-        "decide:  what to do stands at the end of the report",
+        "decide:  changebus review approve billing-20261122t164009-1f2e3d4c5b | reject billing-20261122t164009-1f2e3d4c5b --reason TEXT",
         "report:  /var/lib/changebus/reports/x.md",
     ] {
         assert!(
