@@ -323,7 +323,7 @@ fn pointers(page: &mut Page, tale: &Tale<'_>) {
     if tale.status == Some(RunStatus::Human) {
         page.put(
             Tone::Plain,
-            &format!("decide:  changebus review approve {run} | reject {run} --reason TEXT"),
+            &format!("decide:  changebus review approve {run}"),
         );
     }
     page.put(

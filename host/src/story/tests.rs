@@ -539,7 +539,7 @@ fn the_screen_says_what_a_human_has_to_decide_and_where_the_report_is() {
     for line in [
         "status     human",
         "delivery   waits for a human: the change touches a workflow (branch changebus/fix)",
-        "decide:  changebus review approve billing-20261122t164009-1f2e3d4c5b | reject billing-20261122t164009-1f2e3d4c5b --reason TEXT",
+        "decide:  changebus review approve billing-20261122t164009-1f2e3d4c5b",
         "report:  /var/lib/changebus/reports/x.md",
     ] {
         assert!(
