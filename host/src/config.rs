@@ -13,9 +13,11 @@ use crate::outside::wasm::Capability;
 
 mod apps;
 mod bus;
+mod notices;
 
 pub use apps::{App, Http, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
+pub use notices::{DigestTime, Sink, SinkKind};
 
 /// The whole configuration. Every table refuses keys it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -28,6 +30,8 @@ pub struct Config {
     pub plugins: Plugins,
     pub http: Http,
     pub apps: BTreeMap<String, App>,
+    pub notices: BTreeMap<String, Sink>,
+    pub digest: DigestTime,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -528,7 +532,8 @@ impl Config {
             }
             project.validate(name, &invalid)?;
         }
-        apps::validate(self, &invalid)
+        apps::validate(self, &invalid)?;
+        notices::validate(self, &invalid)
     }
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod app;
 mod change;
 mod delivery;
+mod digest;
 mod plugin;
 mod report;
 mod review;
@@ -21,6 +22,7 @@ mod tournament;
 pub use app::*;
 pub use change::*;
 pub use delivery::*;
+pub use digest::*;
 pub use plugin::*;
 pub use report::*;
 pub use review::*;
@@ -190,6 +192,14 @@ pub enum Fact {
     Noted {
         remark: Remark,
     },
+    /// What people are to read of a stretch of time.
+    DigestMade {
+        digest: Digest,
+    },
+    /// A notice reached one place, or was given up.
+    NoticeSent {
+        sent: Sent,
+    },
     /// Somebody decided about a run that waits for people. What becomes of it is for the host that has the project.
     ReviewGiven {
         review: Review,
@@ -245,6 +255,8 @@ impl Fact {
             Fact::StartAsked { .. } => ("change.repo", "asked"),
             Fact::Alerted { .. } => return format!("digest.alert.{project}"),
             Fact::Noted { .. } => return format!("digest.line.{project}"),
+            Fact::DigestMade { .. } => return "digest.daily".to_owned(),
+            Fact::NoticeSent { .. } => ("digest.sent", "notice"),
             Fact::ReviewGiven { .. } => ("result.review", "given"),
             Fact::Reviewed { review, .. } => match review.ruling {
                 Ruling::Approve { .. } => ("result.review", "approved"),

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::config::{BusKind, Config};
-use crate::event::{Event, Fact};
+use crate::event::{ALL_PROJECTS, Event, Fact};
 use crate::outside::nats::{Link, NatsError};
 use crate::outside::store::{Store, StoreError};
 use crate::rules::fleet::Wants;
@@ -253,6 +253,18 @@ impl Membership {
             Err(error) => error,
             Ok(()) => FleetError::Ended("the connection"),
         }
+    }
+
+    /// What one host at a time works on: every project, and what concerns all of them.
+    fn to_share(&self) -> impl Iterator<Item = (&str, Wants<'_>)> {
+        let projects = self.config.projects.iter();
+        let projects = projects.map(|(name, project)| (name.as_str(), wants(name, project)));
+        let of_all = Wants {
+            project: ALL_PROJECTS,
+            hosts: &[],
+            labels: &[],
+        };
+        projects.chain([(ALL_PROJECTS, of_all)])
     }
 
     fn busy(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, usize>> {

@@ -4,7 +4,7 @@
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`evidence`] and [`trouble`],
 //! [`triage`], [`known`], [`bisect`], [`entry`], [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
 //! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`review`], [`message`]; [`run`]
-//! folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`apps`] reads
+//! folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`digest`] and [`notices`] tell it to people, [`apps`] reads
 //! what those say; [`redact`] guards what leaves.
 
 pub mod apps;
@@ -13,6 +13,7 @@ pub mod budget;
 pub mod compare;
 pub mod confidence;
 pub mod decide;
+pub mod digest;
 pub mod entry;
 pub mod envelope;
 pub mod evidence;
@@ -20,6 +21,7 @@ pub mod fleet;
 pub mod gates;
 pub mod known;
 pub mod message;
+pub mod notices;
 pub mod paths;
 pub mod quarantine;
 pub mod race;

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::outside::nats::{Entry, Holding, Leases, Link};
 use crate::rules::fleet::{Held, Host, Step, step};
 
-use super::{FleetError, Membership, wants};
+use super::{FleetError, Membership};
 
 /// Signs of life within the time of a lease, and at least so often.
 const BEATS: u32 = 5;
@@ -183,14 +183,13 @@ impl Board<'_> {
             false => tracing::debug!("another sign of life came before"),
         }
         let hosts = self.hosts();
-        let config = &self.membership.config;
-        for (name, project) in &config.projects {
+        for (name, wants) in self.membership.to_share() {
             if self.membership.own.contains(name) || self.parting.contains_key(name) {
                 continue;
             }
             // The entries are gone with the server's data, and this host still has the project.
             let lost = in_hand(self.membership, name) && !self.seen.contains_key(&of_project(name));
-            match step(me, wants(name, project), &hosts, self.held(name)) {
+            match step(me, wants, &hosts, self.held(name)) {
                 _ if lost => self.claim(name).await?,
                 Step::Claim
                     if !self.claimed.contains_key(name) && self.is_settled(name).await? =>

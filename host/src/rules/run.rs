@@ -297,6 +297,8 @@ impl Run {
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }
+            | Fact::DigestMade { .. }
+            | Fact::NoticeSent { .. }
             | Fact::ReviewGiven { .. } => Err("it belongs to no run"),
             Fact::Reviewed { .. } => Ok(()),
             Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
@@ -317,6 +319,8 @@ impl Run {
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }
+            | Fact::DigestMade { .. }
+            | Fact::NoticeSent { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, given } => self.take_review(review, given),
             Fact::Tested {

@@ -11,9 +11,10 @@ use super::screen::status_tone;
 use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
-    AppMessage, Canary, Candidate, Ended, Event, Fact, Fault, Flips, Heard, IgnoreReason,
-    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, Refusal, RefusalKind, Review, Role,
-    Ruling, RunStatus, Sample, Score, Scoring, Sighting, TestReport, ToolReport, Trial, Verdict,
+    AppMessage, Canary, Candidate, Digest, Ended, Event, Fact, Fault, Flips, Heard, IgnoreReason,
+    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, ProjectDigest, Refusal,
+    RefusalKind, Review, Role, Ruling, RunStatus, Sample, Score, Scoring, Sighting, TestReport,
+    ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -237,11 +238,23 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
         }
         Fact::Alerted { remark } => (Tone::Heading, remark.text.clone()),
         Fact::Noted { remark } => plain(remark.text.clone()),
+        Fact::DigestMade { digest } => plain(digest_words(digest)),
+        Fact::NoticeSent { sent } => match &sent.given_up {
+            None => plain(format!("told to {}", sent.sink)),
+            Some(why) => (Tone::Bad, format!("not told to {}: {why}", sent.sink)),
+        },
         Fact::ReviewGiven { review } => plain(format!("{}: {}", review.run, review_words(review))),
         Fact::Reviewed { review, .. } => (Tone::Heading, review_words(review)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
         Fact::RunClosed { status } => (status_tone(*status), status_name(*status).to_owned()),
     }
+}
+
+fn digest_words(digest: &Digest) -> String {
+    let sum = |of: fn(&ProjectDigest) -> usize| digest.projects.values().map(of).sum();
+    let (broke, fixed): (usize, usize) = (sum(|p| p.broke.len()), sum(|p| p.fixed.len()));
+    let waiting: usize = sum(|p| p.waiting.len());
+    format!("{broke} broke, {fixed} fixed, {waiting} wait for people")
 }
 
 /// Who decided what, and why.

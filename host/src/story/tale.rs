@@ -112,6 +112,8 @@ impl<'a> Tale<'a> {
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }
+            | Fact::DigestMade { .. }
+            | Fact::NoticeSent { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, .. } => self.take_review(review),
             Fact::Tested {

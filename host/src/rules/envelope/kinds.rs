@@ -39,6 +39,8 @@ pub enum Kind {
     RunAsked,
     AlertRaised,
     DigestNoted,
+    DigestMade,
+    NoticeSent,
     ReviewGiven,
     RunReviewed,
     StageFailed,
@@ -55,7 +57,7 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 34] = [
+    pub const ALL: [Kind; 36] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
@@ -86,6 +88,8 @@ impl Kind {
         Kind::RunAsked,
         Kind::AlertRaised,
         Kind::DigestNoted,
+        Kind::DigestMade,
+        Kind::NoticeSent,
         Kind::ReviewGiven,
         Kind::RunReviewed,
         Kind::StageFailed,
@@ -126,6 +130,8 @@ impl Kind {
             Fact::StartAsked { .. } => Kind::RunAsked,
             Fact::Alerted { .. } => Kind::AlertRaised,
             Fact::Noted { .. } => Kind::DigestNoted,
+            Fact::DigestMade { .. } => Kind::DigestMade,
+            Fact::NoticeSent { .. } => Kind::NoticeSent,
             Fact::ReviewGiven { .. } => Kind::ReviewGiven,
             Fact::Reviewed { .. } => Kind::RunReviewed,
             Fact::StageFailed { .. } => Kind::StageFailed,
@@ -233,6 +239,8 @@ impl Kind {
             Kind::RunAsked => of("dev.cdeventsx.changebus-run.asked.0.1.0", "start-asked"),
             Kind::AlertRaised => of("dev.cdeventsx.changebus-alert.raised.0.1.0", "alerted"),
             Kind::DigestNoted => of("dev.cdeventsx.changebus-digest.noted.0.1.0", "noted"),
+            Kind::DigestMade => of("dev.cdeventsx.changebus-digest.made.0.1.0", "digest-made"),
+            Kind::NoticeSent => of("dev.cdeventsx.changebus-notice.sent.0.1.0", "notice-sent"),
             Kind::ReviewGiven => of("dev.cdeventsx.changebus-review.given.0.1.0", "review-given"),
             Kind::RunReviewed => of("dev.cdeventsx.changebus-run.reviewed.0.1.0", "reviewed"),
             Kind::StageFailed => of("dev.cdeventsx.changebus-stage.failed.0.1.0", "stage-failed"),
