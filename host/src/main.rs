@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use changebus::commands::{
     self, ExitCode, check, compile, confine, demo, drain, events, fix, flakes, plugin, replay, run,
-    show, status,
+    show, status, store,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -79,6 +79,8 @@ enum Verb {
     Drain(drain::Args),
     /// Tests that flipped in a project's last runs.
     Flakes(flakes::Args),
+    /// Look the event log over, copy it, or hand it on.
+    Store(store::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -133,6 +135,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => replay::run(config, args).await,
         Verb::Drain(args) => drain::run(&config, &args),
         Verb::Flakes(args) => flakes::run(&config, &args).await,
+        Verb::Store(args) => store::run(&config, &args).await,
         Verb::Status(args) => status::run(&config, &args).await,
         Verb::Plugin(args) => plugin::run(config, args).await,
         Verb::Demo(args) => demo::run(config, args).await,

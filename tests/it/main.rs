@@ -18,6 +18,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod investigator;
+mod keeping;
 mod manifests;
 mod orders;
 mod overhead;

@@ -16,8 +16,10 @@ use crate::event::{
     Change, Event, Fact, InHand, KeptReport, Oid, RunId, RunStatus, Sighting, TestReport, Usage,
 };
 
+mod bodies;
 mod chain;
 mod derived;
+mod examine;
 mod file;
 mod memory;
 mod post;
@@ -27,6 +29,7 @@ mod reports;
 mod tenure;
 mod writer;
 
+pub use examine::{Examined, Flaw};
 pub use file::holder;
 pub use memory::Flake;
 pub use post::Dead;
@@ -512,6 +515,14 @@ impl Store {
     pub async fn verify(&self) -> Result<Verified, StoreError> {
         let path = self.inner.path.clone();
         self.read(move |c| chain::verify(c, &path)).await
+    }
+
+    /// Looks everything over, beside whoever writes: pages, chain, derived tables, bodies. Takes as long as it takes to
+    /// read all of it.
+    pub async fn examine(&self) -> Result<Examined, StoreError> {
+        let path = self.inner.path.clone();
+        let examined = tokio::task::spawn_blocking(move || examine::examine(&path)).await;
+        examined.unwrap_or_else(|_| Err(self.stopped()))
     }
 
     /// Makes every derived table anew from the events.

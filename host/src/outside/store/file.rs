@@ -204,15 +204,26 @@ fn check_pages(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     })
 }
 
+/// Bytes on disk, of what is not folded back into the database too.
+pub fn size(path: &Path) -> u64 {
+    let of = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    of(path) + of(&beside(path, "-wal"))
+}
+
+/// A file that is named after another, as SQLite names its own after the database.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Copies the database to `to` while it is in use; `to` appears only when it is complete and on disk.
 pub fn copy(connection: &Connection, from: &Path, to: &Path) -> Result<(), ReadError> {
     if to.exists() {
         let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(failed("write a backup to", to)(taken).into());
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    let partial = beside(to, ".partial");
     let copied = copy_to(connection, from, &partial).and_then(|()| {
         std::fs::rename(&partial, to).map_err(failed("rename a backup to", to))?;
         let directory = directory_of(to);
