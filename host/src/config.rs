@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::outside::wasm::Capability;
 
 mod bus;
+mod store;
 
 pub use bus::{Bus, BusKind, Durability};
+pub use store::Store;
 
 /// The whole configuration. Every table refuses keys it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -21,6 +23,7 @@ pub use bus::{Bus, BusKind, Durability};
 pub struct Config {
     pub host: Host,
     pub bus: Bus,
+    pub store: Store,
     pub watch: Watch,
     pub claude: Claude,
     pub plugins: Plugins,
@@ -516,6 +519,7 @@ impl Config {
             return Err(invalid("host.name".into(), self.host.name.clone(), hint));
         }
         self.bus.validate(&invalid)?;
+        self.store.validate(&invalid)?;
         self.plugins.validate(&invalid)?;
         for (name, project) in &self.projects {
             if !is_plain_name(name) {

@@ -250,6 +250,81 @@ async fn a_copy_made_while_another_process_appends_is_sound_and_opens_as_a_log()
     );
 }
 
+/// The world's log, as if everything in it had happened so many days earlier.
+async fn aged(world: &World, days: i64) {
+    let young = world.path().join("young.sqlite");
+    std::fs::rename(world.database(), &young).expect("a log at rest can be moved");
+    let young = Store::open_read_only(&young).expect("it reads");
+    let old = store(world);
+    let events = young
+        .events_after(0, 1_000, &Default::default())
+        .await
+        .expect("it reads");
+    for mut event in events {
+        if let Some(digest) = event.fact.body() {
+            let body = young.journal(digest).await.expect("it reads");
+            old.keep_journal(digest, body.expect("it was kept"))
+                .await
+                .expect("it is kept");
+        }
+        event.at -= jiff::SignedDuration::from_hours(24 * days);
+        old.import(event).await.expect("it is kept");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_removes_what_was_kept_for_runs_that_closed_long_ago_and_no_event() {
+    let mut world = healed().await;
+    aged(&world, 40).await;
+    let log = world.events().await;
+    let bodies = || -> i64 {
+        let log = rusqlite::Connection::open(world.database()).expect("it opens");
+        log.query_row("SELECT count(*) FROM journals", [], |row| row.get(0))
+            .expect("it counts")
+    };
+    let before = bodies();
+    assert!(before > 0);
+    let mut daemon = world.daemon();
+    let started = |events: &[Event]| events.len() >= log.len() && bodies() == before;
+    world
+        .until("the daemon to keep what is not old", started)
+        .await;
+    daemon.stop();
+    assert_eq!(bodies(), before, "ninety days are not over");
+
+    world.tables("[store]\nkeep_bodies_days = 30");
+    let bodies = || -> i64 {
+        let log = rusqlite::Connection::open(world.database()).expect("it opens");
+        log.query_row("SELECT count(*) FROM journals", [], |row| row.get(0))
+            .expect("it counts")
+    };
+    let mut daemon = world.daemon();
+    world
+        .until("the daemon to remove them", |_| bodies() == 0)
+        .await;
+    daemon.stop();
+
+    assert_eq!(world.events().await[..log.len()], log);
+    let verified = output(&world, &["store", "verify"]);
+    let words = said(&verified);
+    assert_eq!(verified.status.code(), Some(0), "{words}");
+    assert!(
+        words.contains(&format!("{before} more that were removed")),
+        "{words}"
+    );
+    let checked = said(&output(&world, &["check"]));
+    assert!(
+        checked.contains("ok  journals: every plugin call can be replayed but"),
+        "{checked}"
+    );
+    let replayed = output(&world, &["replay"]);
+    let words = said(&replayed);
+    assert_eq!(replayed.status.code(), Some(6), "{words}");
+    let told = "its journal was removed 30 days after the run closed (store.keep_bodies_days)";
+    assert!(words.contains(told), "{words}");
+    assert!(!words.contains("DIFFERS"), "{words}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_export_has_every_event_in_order() {
     let world = orders::watched("").await;

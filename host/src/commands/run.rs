@@ -12,9 +12,11 @@ use tokio::sync::Semaphore;
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
-use crate::outside::store::StoreError;
+use crate::outside::store::{Store, StoreError};
 use crate::pipeline::{self, Manner};
 use crate::stages::{House, watch};
+
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs until SIGTERM or SIGINT. Every accepted fact is durable at any instant, so stopping is dropping.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -38,6 +40,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             while_it_is_ours(house, looks, name, Arc::new(project)).await;
         });
     }
+    let days = house.settings.store.keep_bodies_days;
+    if days > 0 {
+        tasks.spawn(remove_old_bodies(house.store.clone(), days));
+    }
     tracing::info!(
         projects = count,
         interval_seconds = interval.as_secs(),
@@ -50,6 +56,21 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tasks.shutdown().await;
     house.fleet.leave().await;
     Ok(ExitCode::Ok)
+}
+
+/// At once, and every day.
+async fn remove_old_bodies(store: Store, days: u32) {
+    let mut ticks = tokio::time::interval(A_DAY);
+    loop {
+        ticks.tick().await;
+        match store.remove_bodies(days).await {
+            Ok(0) => {}
+            Ok(removed) => {
+                tracing::info!(removed, days, "removed journals and reports of old runs")
+            }
+            Err(error) => tracing::warn!("journals and reports of old runs stay for now: {error}"),
+        }
+    }
 }
 
 /// With several hosts a project comes and goes. What was under way when it goes is dropped: whoever has it then goes on

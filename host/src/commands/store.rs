@@ -93,7 +93,7 @@ fn object(found: &Examined) -> serde_json::Value {
         .map(|flaw| json!({"flaw": flaw, "detail": flaw.to_string(), "hint": remedy(flaw)}));
     json!({
         "ok": found.flaws.is_empty(), "events": found.events, "head": found.head, "bytes": found.bytes,
-        "bodies": found.bodies, "elsewhere": found.elsewhere, "flaws": flaws.collect::<Vec<_>>(),
+        "bodies": found.bodies, "removed": found.removed, "elsewhere": found.elsewhere, "flaws": flaws.collect::<Vec<_>>(),
     })
 }
 
@@ -103,6 +103,12 @@ fn print(path: &Path, found: &Examined) {
     println!("head    {}", found.head.as_deref().unwrap_or("unknown"));
     println!("size    {:.1} MiB", found.bytes as f64 / (1 << 20) as f64);
     println!("bodies  {} journals and reports", found.bodies);
+    if found.removed > 0 {
+        println!(
+            "        {} more that were removed when their time was over (store.keep_bodies_days)",
+            found.removed
+        );
+    }
     if found.elsewhere > 0 {
         println!(
             "        {} more that other hosts stated, and keep",

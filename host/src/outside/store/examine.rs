@@ -23,6 +23,8 @@ pub struct Examined {
     pub bytes: u64,
     /// Journals and reports that are kept beside the events.
     pub bodies: u64,
+    /// Bodies that were removed when their time was over.
+    pub removed: u64,
     /// Bodies that facts of other hosts name, and are kept there.
     pub elsewhere: u64,
     pub flaws: Vec<Flaw>,
@@ -68,13 +70,14 @@ pub fn examine(path: &Path) -> Result<Examined, StoreError> {
         flaws: vec![],
     }))?;
     examination.of(derived_tables(&tx))?;
-    let (bodies, elsewhere) = examination.of(kept_bodies(&tx))?.unwrap_or_default();
+    let counts = examination.of(kept_bodies(&tx))?.unwrap_or_default();
     Ok(Examined {
         events,
         head: verified.map(|Verified { head, .. }| head),
         bytes: file::size(path),
-        bodies,
-        elsewhere,
+        bodies: counts.here,
+        removed: counts.removed,
+        elsewhere: counts.elsewhere,
         flaws: examination.flaws,
     })
 }
@@ -160,35 +163,40 @@ fn derived_tables(tx: &Transaction<'_>) -> Result<Looked<()>, ReadError> {
     Ok(Looked { found: (), flaws })
 }
 
-/// How many are here, and how many are elsewhere.
-fn kept_bodies(tx: &Transaction<'_>) -> Result<Looked<(u64, u64)>, ReadError> {
-    let mut named = bodies::named(tx)?;
-    let (mut bodies, mut changed) = (0, Few::default());
+#[derive(Default)]
+struct Counts {
+    here: u64,
+    removed: u64,
+    elsewhere: u64,
+}
+
+fn kept_bodies(tx: &Transaction<'_>) -> Result<Looked<Counts>, ReadError> {
+    let removal = bodies::removal(tx)?;
+    let mut named = bodies::named(tx, removal.map(|removal| removal.closed_before))?;
+    let (mut counts, mut changed) = (Counts::default(), Few::default());
     let mut statement = tx.prepare("SELECT digest, body FROM journals")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let digest: String = row.get(0)?;
         let body = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
-        bodies += 1;
+        counts.here += 1;
         named.remove(&digest);
         if !bodies::is_sound(&digest, body) {
             changed.push(Flaw::Changed { digest });
         }
     }
     let mut flaws = changed.end();
-    let (mut lost, mut elsewhere) = (Few::default(), 0);
-    for (digest, named) in named {
-        match named.here {
-            true => lost.push(Flaw::Lost {
-                digest,
-                seq: named.seq,
-            }),
-            false => elsewhere += 1,
+    let mut lost = Few::default();
+    for (digest, bodies::Named { seq, here, old }) in named {
+        match (here, old) {
+            (false, _) => counts.elsewhere += 1,
+            (true, true) => counts.removed += 1,
+            (true, false) => lost.push(Flaw::Lost { digest, seq }),
         }
     }
     flaws.extend(lost.end());
     Ok(Looked {
-        found: (bodies, elsewhere),
+        found: counts,
         flaws,
     })
 }

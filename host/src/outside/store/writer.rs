@@ -14,7 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::record::Draft;
 use super::tenure::Tenures;
-use super::{ReadError, StoreError, derived, file, post};
+use super::{ReadError, StoreError, bodies, derived, file, post};
 use crate::event::Event;
 
 /// Most pieces of work that share one commit, and so one wait for the disk.
@@ -34,6 +34,9 @@ pub enum Work {
         digest: String,
         body: Vec<u8>,
     },
+    /// Bodies are going to be removed.
+    BeginRemoval(bodies::Removal),
+    Remove(Vec<String>),
     Advance {
         consumer: String,
         seq: i64,
@@ -69,6 +72,7 @@ impl Writer {
             connection,
             newest,
             tenures,
+            fresh: bodies::Fresh::default(),
         };
         let thread = std::thread::Builder::new()
             .name("event-store".into())
@@ -116,6 +120,7 @@ struct Desk {
     connection: Connection,
     newest: Arc<watch::Sender<i64>>,
     tenures: Tenures,
+    fresh: bodies::Fresh,
 }
 
 impl Desk {
@@ -141,6 +146,7 @@ impl Desk {
     fn commit(&mut self, batch: Vec<Job>) {
         let (works, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| (job.work, job.reply)).unzip();
+        works.iter().for_each(|work| self.note(work));
         let answers = match self.attempt(&works) {
             Ok(answers) => answers,
             Err(error) if works.len() == 1 => vec![Err(error)],
@@ -151,6 +157,15 @@ impl Desk {
         for (reply, answer) in replies.into_iter().zip(answers) {
             // Whoever asked may have gone; the work is done all the same.
             reply.send(answer).ok();
+        }
+    }
+
+    /// Before anything of the batch is done: what is kept in it must not be removed in it.
+    fn note(&mut self, work: &Work) {
+        match work {
+            Work::Keep { digest, .. } => self.fresh.keep(digest),
+            Work::BeginRemoval(_) => self.fresh.turn(),
+            _ => {}
         }
     }
 
@@ -168,7 +183,7 @@ impl Desk {
             .map_err(&refused)?;
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            match perform(&tx, work, &self.tenures) {
+            match perform(&tx, work, &self.tenures, &self.fresh) {
                 Ok(event) => answers.push(Ok(event)),
                 Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
                 Err(ReadError::Told(error)) => return Err(*error),
@@ -198,6 +213,7 @@ fn perform(
     tx: &rusqlite::Transaction<'_>,
     work: &Work,
     tenures: &Tenures,
+    fresh: &bodies::Fresh,
 ) -> Result<Option<Event>, ReadError> {
     match work {
         Work::Append(draft) => {
@@ -227,6 +243,14 @@ fn perform(
             // The table is called after what it held first.
             tx.prepare_cached("INSERT OR IGNORE INTO journals (digest, body) VALUES (?1, ?2)")?
                 .execute(rusqlite::params![digest, body])?;
+            Ok(None)
+        }
+        Work::BeginRemoval(removal) => {
+            bodies::begin(tx, removal)?;
+            Ok(None)
+        }
+        Work::Remove(digests) => {
+            bodies::remove(tx, digests, fresh)?;
             Ok(None)
         }
         Work::Advance { consumer, seq } => {
