@@ -303,6 +303,11 @@ async fn a_daemon_removes_what_was_kept_for_runs_that_closed_long_ago_and_no_eve
         .until("the daemon to remove them", |_| bodies() == 0)
         .await;
     daemon.stop();
+    let lock = std::fs::read_to_string(world.state().join("lock")).expect("it is there");
+    assert!(
+        lock.starts_with("left "),
+        "asked to stop, it leaves all in order: {lock}"
+    );
 
     assert_eq!(world.events().await[..log.len()], log);
     let verified = output(&world, &["store", "verify"]);

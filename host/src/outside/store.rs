@@ -192,7 +192,7 @@ impl Store {
     /// Holds `lock` beside the file until the last clone is gone. Refuses what is held, damaged or newer.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let lock = file::take_lock(path)?;
-        let connection = file::open_for_writing(path)?;
+        let connection = file::open_for_writing(path, lock.is_as_left)?;
         let newest = readers::newest(&connection).map_err(file::refused(path))?;
         let newest = Arc::new(watch::Sender::new(newest));
         let tenures = Tenures::default();

@@ -291,32 +291,79 @@ async fn a_log_nobody_writes_can_be_read_and_one_that_is_not_there_is_named() {
     assert_eq!(reader.events_after(0, 9, &all()).await.unwrap().len(), 1);
 }
 
+/// In the place of the log, as a copy from elsewhere.
+fn put(log: &Path, bytes: &[u8]) {
+    let fresh = log.with_extension("fresh");
+    std::fs::write(&fresh, bytes).unwrap();
+    std::fs::rename(&fresh, log).unwrap();
+}
+
+fn damaged(good: &[u8]) -> Vec<u8> {
+    let mut damaged = good.to_vec();
+    for byte in &mut damaged[4096..4196] {
+        *byte ^= 0xff;
+    }
+    damaged
+}
+
+#[test]
+fn a_log_that_was_left_in_good_order_is_not_read_through_at_the_next_start() {
+    let d = dir();
+    drop(Store::open(&d.log).unwrap());
+    let good = std::fs::read(&d.log).unwrap();
+    let lock = d.log.with_file_name("lock");
+    let refused = |what: &str| {
+        let refused = Store::open(&d.log).err();
+        assert!(
+            matches!(refused, Some(StoreError::Damaged { .. })),
+            "{what}: {refused:?}"
+        );
+    };
+    // Damage of which the file says nothing: length and time are those it was left with.
+    let left = std::fs::metadata(&d.log).unwrap().modified().unwrap();
+    let disguised = || {
+        std::fs::write(&d.log, damaged(&good)).unwrap();
+        let file = std::fs::File::options().write(true).open(&d.log).unwrap();
+        file.set_modified(left).unwrap();
+    };
+    disguised();
+    let mark = std::fs::read_to_string(&lock).unwrap();
+    assert!(mark.starts_with("left "), "{mark}");
+    Store::open(&d.log).expect("nothing seems to have been touched");
+
+    std::fs::write(&lock, "1234567").unwrap();
+    refused("after a process that was killed");
+    std::fs::remove_file(&lock).unwrap();
+    refused("where nobody said how it was left");
+    std::fs::write(&lock, &mark).unwrap();
+    std::fs::write(d.log.with_file_name("events.db-wal"), "x").unwrap();
+    refused("with something left in the write-ahead log");
+    std::fs::write(&lock, &mark).unwrap();
+    put(&d.log, &damaged(&good));
+    refused("with another file in its place");
+}
+
 #[test]
 fn a_damaged_a_foreign_and_a_newer_file_are_refused_with_what_to_do() {
     let d = dir();
     drop(Store::open(&d.log).unwrap());
     let good = std::fs::read(&d.log).unwrap();
 
-    let mut damaged = good.clone();
-    for byte in &mut damaged[4096..4196] {
-        *byte ^= 0xff;
-    }
-    std::fs::write(&d.log, &damaged).unwrap();
+    put(&d.log, &damaged(&good));
     let refused = Store::open(&d.log).err().unwrap();
     assert!(
         refused.to_string().contains("restore the last backup"),
         "{refused}"
     );
 
-    std::fs::write(
+    put(
         &d.log,
-        b"Dear diary, this is no database at all. ".repeat(200),
-    )
-    .unwrap();
+        &b"Dear diary, this is no database at all. ".repeat(200),
+    );
     let refused = Store::open(&d.log).err().unwrap();
     assert!(refused.to_string().contains("is damaged"), "{refused}");
 
-    std::fs::write(&d.log, &good).unwrap();
+    put(&d.log, &good);
     tamper(&d.log, "PRAGMA user_version = 99");
     for refused in [Store::open(&d.log), Store::open_read_only(&d.log)] {
         let refused = refused.err().unwrap();

@@ -1,9 +1,8 @@
 //! The one thread that writes: takes work from a queue and commits what has piled up together.
 //!
-//! Touches: sqlite, files (holds the lock).
+//! Touches: sqlite (holds the lock, through `store/file.rs`).
 //! Change here: when something besides events, what they name, cursors and derived tables is written.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -62,11 +61,12 @@ impl Writer {
     pub fn start(
         path: &Path,
         connection: Connection,
-        lock: File,
+        lock: file::Lock,
         newest: Arc<watch::Sender<i64>>,
         tenures: Tenures,
     ) -> Result<Writer, StoreError> {
         let (queue, jobs) = mpsc::channel();
+        let database = path.to_owned();
         let desk = Desk {
             path: path.to_owned(),
             connection,
@@ -78,7 +78,7 @@ impl Writer {
             .name("event-store".into())
             .spawn(move || {
                 desk.serve(&jobs);
-                drop(lock);
+                lock.leave(&database);
             })
             .map_err(|source| StoreError::File {
                 doing: "start the writer of",
