@@ -44,6 +44,7 @@ pub mod review;
 pub mod run;
 pub mod show;
 pub mod status;
+pub mod store;
 
 /// What `changebus` exits with; documented in `docs/commands.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,7 +61,7 @@ pub enum ExitCode {
     Human = 4,
     /// `fix`: no variant came through.
     NoFix = 5,
-    /// `check` or `replay`: findings.
+    /// `check`, `replay` or `store`: findings.
     Findings = 6,
 }
 

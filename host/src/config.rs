@@ -14,10 +14,12 @@ use crate::outside::wasm::Capability;
 mod apps;
 mod bus;
 mod notices;
+mod store;
 
 pub use apps::{App, Http, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
 pub use notices::{DigestTime, Sink, SinkKind};
+pub use store::Store;
 
 /// The whole configuration. Every table refuses keys it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -25,6 +27,7 @@ pub use notices::{DigestTime, Sink, SinkKind};
 pub struct Config {
     pub host: Host,
     pub bus: Bus,
+    pub store: Store,
     pub watch: Watch,
     pub claude: Claude,
     pub plugins: Plugins,
@@ -524,6 +527,7 @@ impl Config {
             return Err(invalid("host.name".into(), self.host.name.clone(), hint));
         }
         self.bus.validate(&invalid)?;
+        self.store.validate(&invalid)?;
         self.plugins.validate(&invalid)?;
         for (name, project) in &self.projects {
             if !is_plain_name(name) {

@@ -221,6 +221,15 @@ pub enum Fact {
 }
 
 impl Fact {
+    /// Digest of what is kept beside the log for this fact.
+    pub fn body(&self) -> Option<&str> {
+        match self {
+            Fact::PluginCalled { call } => call.journal.as_deref(),
+            Fact::Tried { trial } => trial.report.as_ref().map(|kept| kept.digest.as_str()),
+            _ => None,
+        }
+    }
+
     /// Subject on the bus for this fact of a project, as DESIGN section 2 lists them.
     pub fn subject(&self, project: &str) -> String {
         let (root, tail) = match self {

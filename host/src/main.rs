@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use changebus::commands::{
     self, ExitCode, apps, check, compile, confine, demo, drain, events, fix, flakes, plugin,
-    replay, review, run, show, status,
+    replay, review, run, show, status, store,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -83,6 +83,8 @@ enum Verb {
     Drain(drain::Args),
     /// Tests that flipped in a project's last runs.
     Flakes(flakes::Args),
+    /// Look the event log over, copy it, or hand it on.
+    Store(store::Args),
 }
 
 fn main() -> std::process::ExitCode {
@@ -139,6 +141,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Flakes(args) => flakes::run(&config, &args).await,
         Verb::Apps(args) => apps::run(&config, &args).await,
         Verb::Review(args) => review::run(&config, args).await,
+        Verb::Store(args) => store::run(&config, &args).await,
         Verb::Status(args) => status::run(&config, &args).await,
         Verb::Plugin(args) => plugin::run(config, args).await,
         Verb::Demo(args) => demo::run(config, args).await,

@@ -248,7 +248,8 @@ fn state_name(state: VariantState) -> &'static str {
     }
 }
 
-fn status_name(status: RunStatus) -> &'static str {
+/// As it stands in JSON.
+pub fn status_name(status: RunStatus) -> &'static str {
     match status {
         RunStatus::Green => "green",
         RunStatus::Flaky => "flaky",

@@ -3,7 +3,6 @@
 //! Touches: wasm, clock, files.
 //! Change here: when a cost of plugins gets a target, or a target changes. Each row says what it measured, and on what.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,19 +11,11 @@ use changebus::outside::wasm::{Limits, PluginKind, Plugins};
 use changebus_tests::beasts::stamped;
 use changebus_tests::desk::{Books, Reply, field, task};
 use changebus_tests::guests::{self, guest_dir};
+use changebus_tests::tables::{self, Row};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 mod bare;
-
-/// A line of the table.
-struct Row {
-    what: String,
-    measured: String,
-    target: &'static str,
-    holds: bool,
-    how: String,
-}
 
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -41,7 +32,11 @@ fn main() {
         runtime.block_on(suspended(&cache)),
         runtime.block_on(stall(&cache)),
     ];
-    changebus_tests::tables::tell(&table(&rows));
+    tables::tell(&tables::of_rows(
+        "# Benchmarks of plugins",
+        "cargo xtask bench plugins",
+        &rows,
+    ));
 }
 
 fn load(dir: &Path, cache: &Path, limits: Limits) -> Plugins {
@@ -296,39 +291,4 @@ async fn stall(cache: &Path) -> Row {
             LOOK.as_secs()
         ),
     }
-}
-
-fn table(rows: &[Row]) -> String {
-    let mut text = format!(
-        "# Benchmarks of plugins\n\n\
-         Written by `cargo xtask bench plugins` in one run; profile `measure` of `Cargo.toml`. {}\n\n\
-         | what | measured | target | holds |\n|---|---|---|---|\n",
-        machine()
-    );
-    for row in rows {
-        let holds = if row.holds { "yes" } else { "**no**" };
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} | {holds} |",
-            row.what, row.measured, row.target
-        );
-    }
-    text.push_str("\nHow each was measured:\n\n");
-    for row in rows {
-        let _ = writeln!(text, "- {}: {}.", row.what, row.how);
-    }
-    text
-}
-
-/// The machine, and how busy it was with other things.
-fn machine() -> String {
-    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = info.lines().find(|line| line.starts_with("model name"));
-    let model = model
-        .and_then(|line| line.split(':').nth(1))
-        .unwrap_or(" unknown");
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load = load.split(' ').next().unwrap_or("unknown").to_owned();
-    format!("{cores} cores,{model}; load average {load} at the end of the run.")
 }

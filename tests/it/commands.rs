@@ -109,6 +109,46 @@ async fn a_replay_comes_out_as_the_run_did_and_asks_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_states_of_a_run_tell_how_it_got_where_it_is() {
+    let world = healed().await;
+    let log = world.events().await;
+    let of_run: Vec<i64> = log
+        .iter()
+        .filter(|e| e.run.is_some())
+        .map(|e| e.seq)
+        .collect();
+    let states = json(&world, &["replay", "--states", "--json"]);
+    let states = states.as_array().expect("a list of states");
+    let seqs: Vec<i64> = states.iter().filter_map(|s| s["seq"].as_i64()).collect();
+    assert_eq!(seqs, of_run);
+    let mut next: Vec<&str> = states.iter().filter_map(|s| s["next"].as_str()).collect();
+    next.dedup();
+    assert_eq!(next.first(), Some(&"test the head"), "{next:#?}");
+    assert_eq!(next.last(), Some(&"nothing, it is closed"), "{next:#?}");
+    let place = |start: &str| next.iter().position(|n| n.starts_with(start));
+    let course = [
+        "test the head again",
+        "test the base",
+        "triage",
+        "open a tournament",
+        "have A, B, C propose",
+        "try ",
+        "score",
+        "decide",
+        "prepare the merge",
+        "push ",
+        "close as fixed",
+    ];
+    let places: Vec<Option<usize>> = course.iter().map(|start| place(start)).collect();
+    assert!(places.iter().all(Option::is_some), "{places:?} {next:#?}");
+    assert!(places.is_sorted(), "{places:?} {next:#?}");
+    let shown = output(&world, &["replay", "--states"]);
+    let words = said(&shown);
+    assert_eq!(words.lines().count(), 2 * of_run.len(), "{words}");
+    assert_eq!(world.events().await, log, "it writes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_replay_needs_no_repository_and_may_be_of_one_plugin() {
     let world = healed().await;
     std::fs::remove_dir_all(world.state().join("mirrors")).expect("there are mirrors");

@@ -19,6 +19,7 @@ mod fuzz;
 mod golden;
 mod hostile;
 mod investigator;
+mod keeping;
 mod manifests;
 mod orders;
 mod overhead;

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-mod bench_plugins;
+mod bench_measured;
 mod bench_watch;
 mod fuzz;
 mod golden;
@@ -26,6 +26,7 @@ cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
+cargo xtask bench bus      hold the log and the relay beside what they are made of and write docs/benchmarks.md
 cargo xtask bench setup    measure how soon a trial's first test runs and write docs/benchmarks.md
 cargo xtask bench triage   push 200 times to suites that flake at 5, 20 and 50 % and write docs/benchmarks.md
 cargo xtask bench swap     replace a plugin 500 times while tournaments run; takes about six minutes
@@ -48,7 +49,8 @@ fn main() -> anyhow::Result<()> {
         Some("prepare") => prerequisites::install(),
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
-        Some("bench") if args[1..] == ["plugins"] => bench_plugins::measure(&root),
+        Some("bench") if args[1..] == ["plugins"] => bench_measured::measure(&root, "plugins"),
+        Some("bench") if args[1..] == ["bus"] => bench_measured::measure(&root, "bus"),
         Some("bench") if args[1..] == ["setup"] => {
             story_as_benchmark(&root, "warm::measure::", &[])
         }

@@ -359,8 +359,17 @@ async fn event_log(config: &Config) -> Finding {
 /// The chain covers the digests of journals; that they are there, and are those, has to be looked at.
 async fn journals(config: &Config) -> Finding {
     match lost_journals(config).await {
-        Ok(lost) if lost.is_empty() => good("journals", "every plugin call can be replayed"),
-        Ok(lost) => bad(
+        Ok(Journals { lost, removed: 0 }) if lost.is_empty() => {
+            good("journals", "every plugin call can be replayed")
+        }
+        Ok(Journals { lost, removed }) if lost.is_empty() => good(
+            "journals",
+            &format!(
+                "every plugin call can be replayed but {removed} of runs that closed longer ago than \
+                 store.keep_bodies_days"
+            ),
+        ),
+        Ok(Journals { lost, .. }) => bad(
             "journals",
             &format!(
                 "{} of the plugins' calls cannot be replayed, the first of {}",
@@ -377,11 +386,21 @@ async fn journals(config: &Config) -> Finding {
     }
 }
 
-/// The runs and plugins whose calls have no journal any more, or another one than their fact names.
-async fn lost_journals(config: &Config) -> anyhow::Result<Vec<String>> {
+struct Journals {
+    /// The runs and plugins whose calls have no journal any more, or another one than their fact names.
+    lost: Vec<String>,
+    /// Calls whose journals were removed when their time was over.
+    removed: usize,
+}
+
+/// Of the calls of this host: others keep the journals of theirs.
+async fn lost_journals(config: &Config) -> anyhow::Result<Journals> {
     let store = super::log(config)?;
-    let mut lost = vec![];
+    let (mut lost, mut removed) = (vec![], 0);
     for event in store.plugin_calls(usize::MAX).await? {
+        if event.origin.is_some() {
+            continue;
+        }
         let Fact::PluginCalled { call } = &event.fact else {
             continue;
         };
@@ -389,11 +408,17 @@ async fn lost_journals(config: &Config) -> anyhow::Result<Vec<String>> {
             continue;
         };
         let packed = store.journal(digest).await?;
+        if let (None, Some(run)) = (&packed, &event.run)
+            && store.bodies_removed_after(run).await?.is_some()
+        {
+            removed += 1;
+            continue;
+        }
         let journal = packed.and_then(|packed| Journal::unpack(&packed).ok());
         if journal.is_none_or(|journal| journal.digest() != *digest) {
             let run = event.run.map_or_else(String::new, |run| run.to_string());
             lost.push(format!("{run} ({})", call.plugin.name));
         }
     }
-    Ok(lost)
+    Ok(Journals { lost, removed })
 }

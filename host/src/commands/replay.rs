@@ -1,5 +1,6 @@
 //! `changebus replay RUN`: has a run's decisions again from its log. Plugins run again on nothing but the journals
-//! of their calls; nothing is asked, paid, tested, pushed or written, and no repository is needed.
+//! of their calls; nothing is asked, paid, tested, pushed or written, and no repository is needed. With `--states`: how it
+//! stood after each event.
 //!
 //! Touches: wasm, sqlite, terminal.
 //! Change here: when another decision should be checked against the log.
@@ -9,12 +10,14 @@ use serde::Serialize;
 
 use super::{ExitCode, log, plugins, show};
 use crate::config::{Config, Policy};
-use crate::event::{CallRole, Event, Fact, PluginCall, PluginFailure, Triage};
+use crate::event::{CallRole, Event, Fact, PluginCall, PluginFailure, RunId, Triage};
 use crate::outside::store::Store;
 use crate::outside::wasm::{Divergence, Journal, PluginKind, Plugins, Replayed};
 use crate::rules::evidence::Demand;
 use crate::rules::run::Run;
 use crate::rules::{known, triage};
+
+mod states;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -26,6 +29,9 @@ pub struct Args {
     /// With the plugins as they are now, not with the bytes that ran.
     #[arg(long)]
     now: bool,
+    /// How the run stood after each of its events, and what it would have done next; nothing is had again.
+    #[arg(long, conflicts_with_all = ["plugin", "now"])]
+    states: bool,
     #[arg(long)]
     json: bool,
 }
@@ -35,6 +41,9 @@ pub struct Args {
 struct Comparison {
     decision: String,
     same: bool,
+    /// Its journal was removed when its time was over: nobody can tell any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    removed: bool,
     detail: String,
     /// Where a plugin left its journal.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,12 +51,25 @@ struct Comparison {
 }
 
 impl Comparison {
-    fn differs(decision: String, detail: impl Into<String>) -> Comparison {
+    fn new(decision: String, same: bool, detail: impl Into<String>) -> Comparison {
         Comparison {
             decision,
-            same: false,
+            same,
+            removed: false,
             detail: detail.into(),
             divergence: None,
+        }
+    }
+
+    fn differs(decision: String, detail: impl Into<String>) -> Comparison {
+        Comparison::new(decision, false, detail)
+    }
+
+    fn mark(&self) -> &'static str {
+        match (self.same, self.removed) {
+            (true, _) => "same   ",
+            (false, true) => "REMOVED",
+            (false, false) => "DIFFERS",
         }
     }
 }
@@ -56,6 +78,10 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
     let store = log(&config)?;
     let id = show::find(&store, &args.run).await?;
     let events = store.run_events(&id).await?;
+    if args.states {
+        states::show(&config, &events, args.json)?;
+        return Ok(ExitCode::Ok);
+    }
     let run = Run::replay(&events)?.with_context(|| format!("{id} has no events"))?;
     let plugins = plugins(&config).await?;
     let calls = run
@@ -64,7 +90,7 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         .filter(|call| args.plugin.as_ref().is_none_or(|p| *p == call.plugin.name));
     let mut found = vec![];
     for call in calls {
-        found.push(again(&store, &plugins, call, args.now).await?);
+        found.push(again(&store, &plugins, (&id, call), args.now).await?);
     }
     match &args.plugin {
         Some(plugin) if found.is_empty() => {
@@ -78,8 +104,7 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         println!("{}", serde_json::to_string_pretty(&found)?);
     } else {
         for c in &found {
-            let mark = if c.same { "same   " } else { "DIFFERS" };
-            println!("{mark} {}: {}", c.decision, c.detail);
+            println!("{} {}: {}", c.mark(), c.decision, c.detail);
         }
     }
     Ok(if all_same {
@@ -93,23 +118,26 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
 async fn again(
     store: &Store,
     plugins: &Plugins,
-    call: &PluginCall,
+    (run, call): (&RunId, &PluginCall),
     now: bool,
 ) -> anyhow::Result<Comparison> {
     let decision = format!("{}, {}", call.role, call.plugin.name);
     let Some(digest) = &call.journal else {
-        return Ok(Comparison {
-            decision,
-            same: true,
-            detail: "it was never called".into(),
-            divergence: None,
-        });
+        return Ok(Comparison::new(decision, true, "it was never called"));
     };
     let Some(packed) = store.journal(digest).await? else {
-        return Ok(Comparison::differs(
-            decision,
-            format!("its journal {digest:.12} is gone"),
-        ));
+        return Ok(match store.bodies_removed_after(run).await? {
+            Some(days) => Comparison {
+                removed: true,
+                ..Comparison::differs(
+                    decision,
+                    format!(
+                        "its journal was removed {days} days after the run closed (store.keep_bodies_days)"
+                    ),
+                )
+            },
+            None => Comparison::differs(decision, format!("its journal {digest:.12} is gone")),
+        });
     };
     let journal = Journal::unpack(&packed)?;
     if journal.digest() != *digest {
@@ -138,10 +166,8 @@ fn compare(decision: String, replayed: Replayed) -> Comparison {
         (None, false) => format!("then {}, now {}", told(&replayed.then), told(&replayed.now)),
     };
     Comparison {
-        decision,
-        same,
-        detail,
         divergence: replayed.divergence.filter(|_| !same),
+        ..Comparison::new(decision, same, detail)
     }
 }
 
@@ -182,12 +208,9 @@ fn decisions(config: &Config, run: &Run, events: &[Event]) -> anyhow::Result<Vec
             _ => continue,
         };
         found.push(match now {
-            Some(now) if now == event.fact => Comparison {
-                decision: name.into(),
-                same: true,
-                detail: "comes out as it did".into(),
-                divergence: None,
-            },
+            Some(now) if now == event.fact => {
+                Comparison::new(name.into(), true, "comes out as it did")
+            }
             now => Comparison::differs(name.into(), format!("then {:?}, now {now:?}", event.fact)),
         });
     }

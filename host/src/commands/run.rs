@@ -12,11 +12,13 @@ use tokio::sync::Semaphore;
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
-use crate::outside::store::StoreError;
+use crate::outside::store::{Store, StoreError};
 use crate::pipeline::{self, Manner, PipelineError, ReviewError};
 use crate::reception::{self, Bells};
 use crate::stages::{House, watch};
 use crate::web::Web;
+
+const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs until SIGTERM or SIGINT. Every accepted fact is durable at any instant, so stopping is dropping.
 pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
@@ -55,6 +57,10 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
             watch.while_it_is_ours().await;
         });
     }
+    let days = house.settings.store.keep_bodies_days;
+    if days > 0 {
+        tasks.spawn(remove_old_bodies(house.store.clone(), days));
+    }
     tracing::info!(
         projects = count,
         interval_seconds = interval.as_secs(),
@@ -67,6 +73,21 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     tasks.shutdown().await;
     house.fleet.leave().await;
     Ok(ExitCode::Ok)
+}
+
+/// At once, and every day.
+async fn remove_old_bodies(store: Store, days: u32) {
+    let mut ticks = tokio::time::interval(A_DAY);
+    loop {
+        ticks.tick().await;
+        match store.remove_bodies(days).await {
+            Ok(0) => {}
+            Ok(removed) => {
+                tracing::info!(removed, days, "removed journals and reports of old runs")
+            }
+            Err(error) => tracing::warn!("journals and reports of old runs stay for now: {error}"),
+        }
+    }
 }
 
 /// One project, and what looking after it takes.

@@ -17,8 +17,10 @@ use crate::event::{
     TestReport, Usage,
 };
 
+mod bodies;
 mod chain;
 mod derived;
+mod examine;
 mod file;
 mod memory;
 mod post;
@@ -29,6 +31,7 @@ mod reviews;
 mod tenure;
 mod writer;
 
+pub use examine::{Examined, Flaw};
 pub use file::holder;
 pub use memory::Flake;
 pub use post::Dead;
@@ -40,6 +43,9 @@ use writer::{Work, Writer};
 
 /// How often a store opened for reading looks whether another process has written.
 const POLL: Duration = Duration::from_millis(150);
+/// Bodies that are removed in one go, and the pause after it: others want to write too.
+const REMOVED_AT_ONCE: usize = 16;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// The event log of one host. Clones share one writer thread and one set of readers.
 #[derive(Clone)]
@@ -189,7 +195,7 @@ impl Store {
     /// Holds `lock` beside the file until the last clone is gone. Refuses what is held, damaged or newer.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let lock = file::take_lock(path)?;
-        let connection = file::open_for_writing(path)?;
+        let connection = file::open_for_writing(path, lock.is_as_left)?;
         let newest = readers::newest(&connection).map_err(file::refused(path))?;
         let newest = Arc::new(watch::Sender::new(newest));
         let tenures = Tenures::default();
@@ -352,6 +358,32 @@ impl Store {
     pub async fn journal(&self, digest: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let digest = digest.to_owned();
         self.read(move |c| readers::journal(c, &digest)).await
+    }
+
+    /// Removes the journals and reports of runs that closed so many days ago, in small steps beside whoever appends. What a
+    /// run names that is open or closed later stays. How many there were.
+    pub async fn remove_bodies(&self, days: u32) -> Result<usize, StoreError> {
+        let age = jiff::SignedDuration::from_hours(i64::from(days) * 24);
+        // A time before all times: nothing is that old.
+        let closed_before = Timestamp::now().checked_sub(age).unwrap_or(Timestamp::MIN);
+        let removal = bodies::Removal {
+            closed_before,
+            days,
+        };
+        let writer = self.writer()?;
+        writer.perform(Work::BeginRemoval(removal)).await?;
+        let old = self.read(move |c| bodies::old(c, closed_before)).await?;
+        for some in old.chunks(REMOVED_AT_ONCE) {
+            writer.perform(Work::Remove(some.to_vec())).await?;
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(old.len())
+    }
+
+    /// How many days after its end this run's journals and reports were removed, if they were.
+    pub async fn bodies_removed_after(&self, run: &RunId) -> Result<Option<u32>, StoreError> {
+        let run = run.clone();
+        self.read(move |c| bodies::removed_after(c, &run)).await
     }
 
     async fn keep(&self, draft: Draft) -> Result<Event, StoreError> {
@@ -550,6 +582,14 @@ impl Store {
     pub async fn verify(&self) -> Result<Verified, StoreError> {
         let path = self.inner.path.clone();
         self.read(move |c| chain::verify(c, &path)).await
+    }
+
+    /// Looks everything over, beside whoever writes: pages, chain, derived tables, bodies. Takes as long as it takes to
+    /// read all of it.
+    pub async fn examine(&self) -> Result<Examined, StoreError> {
+        let path = self.inner.path.clone();
+        let examined = tokio::task::spawn_blocking(move || examine::examine(&path)).await;
+        examined.unwrap_or_else(|_| Err(self.stopped()))
     }
 
     /// Makes every derived table anew from the events.

@@ -132,6 +132,6 @@ fn follow(row: &rusqlite::Row<'_>, before: &Last) -> Option<Last> {
     })
 }
 
-fn hex(hash: &Hash) -> String {
+pub fn hex(hash: &Hash) -> String {
     hash.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use rusqlite::{Transaction, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Row, Transaction, params};
 
 use super::record::{self, nanoseconds, read_event};
 use super::{ReadError, StoreError, memory, readers, reviews};
@@ -14,7 +15,7 @@ use crate::event::{
     VariantState, Verdict,
 };
 
-const TABLES: [&str; 10] = [
+pub const TABLES: [&str; 10] = [
     "runs",
     "reviews",
     "heard",
@@ -175,6 +176,114 @@ pub fn rebuild(tx: &Transaction<'_>) -> Result<(), ReadError> {
         tell_anew(tx, run)?;
     }
     Ok(())
+}
+
+/// A row of a derived table that is not what the events come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// Its key, as `run app-1a2b3c, variant A`.
+    pub row: String,
+    pub how: String,
+}
+
+/// Makes the derived tables anew beside those of the log, in temporary ones: a name means the temporary table wherever there
+/// is one. The connection is of no other use afterwards.
+pub fn make_beside(tx: &Transaction<'_>) -> Result<(), ReadError> {
+    for table in TABLES {
+        let mut statement = tx.prepare(
+            "SELECT sql FROM main.sqlite_schema WHERE tbl_name = ?1 AND sql IS NOT NULL
+             ORDER BY type = 'table' DESC",
+        )?;
+        let made: Vec<String> = statement
+            .query_map([table], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for sql in made {
+            let beside = sql
+                .replacen("CREATE TABLE ", "CREATE TABLE temp.", 1)
+                .replacen("CREATE INDEX ", "CREATE INDEX temp.", 1);
+            tx.execute_batch(&beside)?;
+        }
+    }
+    rebuild(tx)
+}
+
+/// Tells each row of this table that differs from the one made beside it.
+pub fn compare(
+    tx: &Transaction<'_>,
+    table: &'static str,
+    mut tell: impl FnMut(Difference),
+) -> Result<(), ReadError> {
+    let columns: Vec<(String, bool)> = tx
+        .prepare("SELECT name, pk > 0 FROM pragma_table_info(?1, 'main')")?
+        .query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    let key: Vec<&str> = columns
+        .iter()
+        .filter(|(_, in_key)| *in_key)
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let each = |names: &mut dyn Iterator<Item = &str>, form: &str, between: &str| {
+        let all: Vec<String> = names.map(|name| form.replace('?', name)).collect();
+        all.join(between)
+    };
+    let mut names = columns.iter().map(|(name, _)| name.as_str());
+    let (stands, made) = (
+        each(&mut names.clone(), "stands.?", ", "),
+        each(&mut names.clone(), "made.?", ", "),
+    );
+    let query = format!(
+        "SELECT {stands}, {made} FROM main.{table} AS stands FULL JOIN temp.{table} AS made ON {} WHERE {}
+         ORDER BY {}",
+        each(&mut key.iter().copied(), "stands.? = made.?", " AND "),
+        each(&mut names, "stands.? IS NOT made.?", " OR "),
+        each(&mut key.iter().copied(), "coalesce(stands.?, made.?)", ", "),
+    );
+    let mut statement = tx.prepare(&query)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        tell(difference(row, &columns)?);
+    }
+    Ok(())
+}
+
+fn difference(row: &Row<'_>, columns: &[(String, bool)]) -> rusqlite::Result<Difference> {
+    let is_there = |from: usize| {
+        let mut values = (from..from + columns.len()).map(|index| row.get_ref(index));
+        values.any(|value| value.is_ok_and(|value| value != ValueRef::Null))
+    };
+    let (stands, made) = (is_there(0), is_there(columns.len()));
+    let key_from = if stands { 0 } else { columns.len() };
+    let (mut key, mut how) = (vec![], vec![]);
+    for (index, (name, in_key)) in columns.iter().enumerate() {
+        let (then, now) = (row.get_ref(index)?, row.get_ref(columns.len() + index)?);
+        if *in_key {
+            key.push(format!("{name} {}", shown(row.get_ref(key_from + index)?)));
+        } else if then != now {
+            how.push(format!(
+                "{name} is {}, and the events say {}",
+                shown(then),
+                shown(now)
+            ));
+        }
+    }
+    Ok(Difference {
+        row: key.join(", "),
+        how: match (stands, made) {
+            (true, false) => "no event says so".to_owned(),
+            (false, _) => "it is missing".to_owned(),
+            (true, true) => how.join("; "),
+        },
+    })
+}
+
+fn shown(value: ValueRef<'_>) -> String {
+    match value {
+        ValueRef::Null => "nothing".to_owned(),
+        ValueRef::Integer(number) => number.to_string(),
+        ValueRef::Real(number) => number.to_string(),
+        ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+        ValueRef::Blob(bytes) => format!("{} bytes", bytes.len()),
+    }
 }
 
 /// The status as it stands in JSON, without the quotes.

@@ -4,8 +4,8 @@
 //! Change here: when a log is opened under other conditions, or the schema gets a new migration.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,8 +26,41 @@ const MIGRATIONS: &[M<'_>] = &[
 /// How long one connection waits for another before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// `lock` beside the database, held. It tells the process that has it; after a clean end, how the database was left.
+pub struct Lock {
+    file: File,
+    /// Nothing has touched the database since a clean end.
+    pub is_as_left: bool,
+}
+
+impl Lock {
+    /// Once the last connection of the writer is closed.
+    pub fn leave(mut self, database: &Path) {
+        // Without a mark the next start looks at every page: slower, and as good.
+        if let Some(mark) = mark(database) {
+            let cleared = self.file.set_len(0).and_then(|()| self.file.rewind());
+            cleared
+                .and_then(|()| self.file.write_all(mark.as_bytes()))
+                .ok();
+        }
+    }
+}
+
+/// Which file it is, how long, and when it was written last; none while something waits in the write-ahead log.
+fn mark(database: &Path) -> Option<String> {
+    let waits = std::fs::metadata(beside(database, "-wal")).is_ok_and(|wal| wal.len() > 0);
+    let found = std::fs::metadata(database).ok().filter(|_| !waits)?;
+    Some(format!(
+        "left {} {} {}.{:09}",
+        found.ino(),
+        found.len(),
+        found.mtime(),
+        found.mtime_nsec()
+    ))
+}
+
 /// Takes `lock` beside the database, and creates the directory first where it is missing.
-pub fn take_lock(database: &Path) -> Result<File, StoreError> {
+pub fn take_lock(database: &Path) -> Result<Lock, StoreError> {
     let directory = directory_of(database);
     create_directory(&directory).map_err(failed("create", &directory))?;
     let path = directory.join("lock");
@@ -42,12 +75,19 @@ pub fn take_lock(database: &Path) -> Result<File, StoreError> {
         Err(TryLockError::WouldBlock) => return Err(held(&path, &mut lock)),
         Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
     }
-    // Only for the message of the next one who wants it.
+    let mut left = String::new();
+    // What cannot be read is no mark.
+    let is_as_left = lock.read_to_string(&mut left).is_ok() && mark(database) == Some(left);
+    // For the message of the next one who wants it.
     let noted = lock
         .set_len(0)
+        .and_then(|()| lock.rewind())
         .and_then(|()| write!(lock, "{}", std::process::id()));
     noted.map_err(failed("write", &path))?;
-    Ok(lock)
+    Ok(Lock {
+        file: lock,
+        is_as_left,
+    })
 }
 
 /// The process that writes this database, if one is alive; whether it may be asked is another matter.
@@ -95,13 +135,16 @@ fn create_directory(directory: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Opens the database for the one writer, brings its schema up to date, and refuses what is damaged.
-pub fn open_for_writing(path: &Path) -> Result<Connection, StoreError> {
+/// Opens the database for the one writer, brings its schema up to date, and refuses what is damaged. Every page is looked
+/// at, unless the database is as a writer left it in good order: that takes as long as the log is large.
+pub fn open_for_writing(path: &Path, is_as_left: bool) -> Result<Connection, StoreError> {
     create_private(path).map_err(failed("create", path))?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(refused(path))?;
     prepare_for_writing(&connection).map_err(refused(path))?;
-    check_pages(path, &connection)?;
+    if !is_as_left {
+        check_pages(path, &connection)?;
+    }
     let found = schema(path, &connection)?;
     refuse_newer(path, found)?;
     Migrations::from_slice(MIGRATIONS)
@@ -206,15 +249,26 @@ fn check_pages(path: &Path, connection: &Connection) -> Result<(), StoreError> {
     })
 }
 
+/// Bytes on disk, of what is not folded back into the database too.
+pub fn size(path: &Path) -> u64 {
+    let of = |path: &Path| std::fs::metadata(path).map_or(0, |found| found.len());
+    of(path) + of(&beside(path, "-wal"))
+}
+
+/// A file that is named after another, as SQLite names its own after the database.
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Copies the database to `to` while it is in use; `to` appears only when it is complete and on disk.
 pub fn copy(connection: &Connection, from: &Path, to: &Path) -> Result<(), ReadError> {
     if to.exists() {
         let taken = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
         return Err(failed("write a backup to", to)(taken).into());
     }
-    let mut partial = to.as_os_str().to_owned();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
+    let partial = beside(to, ".partial");
     let copied = copy_to(connection, from, &partial).and_then(|()| {
         std::fs::rename(&partial, to).map_err(failed("rename a backup to", to))?;
         let directory = directory_of(to);

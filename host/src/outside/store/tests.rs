@@ -291,32 +291,79 @@ async fn a_log_nobody_writes_can_be_read_and_one_that_is_not_there_is_named() {
     assert_eq!(reader.events_after(0, 9, &all()).await.unwrap().len(), 1);
 }
 
+/// In the place of the log, as a copy from elsewhere.
+fn put(log: &Path, bytes: &[u8]) {
+    let fresh = log.with_extension("fresh");
+    std::fs::write(&fresh, bytes).unwrap();
+    std::fs::rename(&fresh, log).unwrap();
+}
+
+fn damaged(good: &[u8]) -> Vec<u8> {
+    let mut damaged = good.to_vec();
+    for byte in &mut damaged[4096..4196] {
+        *byte ^= 0xff;
+    }
+    damaged
+}
+
+#[test]
+fn a_log_that_was_left_in_good_order_is_not_read_through_at_the_next_start() {
+    let d = dir();
+    drop(Store::open(&d.log).unwrap());
+    let good = std::fs::read(&d.log).unwrap();
+    let lock = d.log.with_file_name("lock");
+    let refused = |what: &str| {
+        let refused = Store::open(&d.log).err();
+        assert!(
+            matches!(refused, Some(StoreError::Damaged { .. })),
+            "{what}: {refused:?}"
+        );
+    };
+    // Damage of which the file says nothing: length and time are those it was left with.
+    let left = std::fs::metadata(&d.log).unwrap().modified().unwrap();
+    let disguised = || {
+        std::fs::write(&d.log, damaged(&good)).unwrap();
+        let file = std::fs::File::options().write(true).open(&d.log).unwrap();
+        file.set_modified(left).unwrap();
+    };
+    disguised();
+    let mark = std::fs::read_to_string(&lock).unwrap();
+    assert!(mark.starts_with("left "), "{mark}");
+    Store::open(&d.log).expect("nothing seems to have been touched");
+
+    std::fs::write(&lock, "1234567").unwrap();
+    refused("after a process that was killed");
+    std::fs::remove_file(&lock).unwrap();
+    refused("where nobody said how it was left");
+    std::fs::write(&lock, &mark).unwrap();
+    std::fs::write(d.log.with_file_name("events.db-wal"), "x").unwrap();
+    refused("with something left in the write-ahead log");
+    std::fs::write(&lock, &mark).unwrap();
+    put(&d.log, &damaged(&good));
+    refused("with another file in its place");
+}
+
 #[test]
 fn a_damaged_a_foreign_and_a_newer_file_are_refused_with_what_to_do() {
     let d = dir();
     drop(Store::open(&d.log).unwrap());
     let good = std::fs::read(&d.log).unwrap();
 
-    let mut damaged = good.clone();
-    for byte in &mut damaged[4096..4196] {
-        *byte ^= 0xff;
-    }
-    std::fs::write(&d.log, &damaged).unwrap();
+    put(&d.log, &damaged(&good));
     let refused = Store::open(&d.log).err().unwrap();
     assert!(
         refused.to_string().contains("restore the last backup"),
         "{refused}"
     );
 
-    std::fs::write(
+    put(
         &d.log,
-        b"Dear diary, this is no database at all. ".repeat(200),
-    )
-    .unwrap();
+        &b"Dear diary, this is no database at all. ".repeat(200),
+    );
     let refused = Store::open(&d.log).err().unwrap();
     assert!(refused.to_string().contains("is damaged"), "{refused}");
 
-    std::fs::write(&d.log, &good).unwrap();
+    put(&d.log, &good);
     tamper(&d.log, "PRAGMA user_version = 99");
     for refused in [Store::open(&d.log), Store::open_read_only(&d.log)] {
         let refused = refused.err().unwrap();
@@ -1010,4 +1057,106 @@ async fn what_a_trial_said_of_a_tree_is_remembered_but_does_not_make_it_a_tested
         None,
         "what was changed is not gone by"
     );
+}
+
+fn called(journal: &str) -> Fact {
+    fact(
+        json!({"type": "plugin-called", "call": {"role": "scorer", "plugin": {"name": "s", "digest": "d"},
+        "ledger": {}, "journal": journal, "ended": "answered"}}),
+    )
+}
+
+/// A run of which a plugin call left this body.
+async fn kept_for(store: &Store, name: &str, body: &str) {
+    store.keep_journal(body, vec![1, 2, 3]).await.unwrap();
+    keep(store, "p", name, called(body)).await;
+}
+
+async fn there(store: &Store, bodies: &[&str]) -> Vec<bool> {
+    let mut found = vec![];
+    for body in bodies {
+        found.push(store.journal(body).await.unwrap().is_some());
+    }
+    found
+}
+
+#[tokio::test]
+async fn bodies_that_only_closed_runs_name_are_removed_and_no_others() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    for name in ["old", "open"] {
+        keep(&store, "p", name, change_seen(name)).await;
+    }
+    kept_for(&store, "old", "alone").await;
+    kept_for(&store, "old", "shared").await;
+    kept_for(&store, "open", "shared").await;
+    kept_for(&store, "old", "again").await;
+    let report = tried(&store, "t", "s", 1.0).await;
+    keep(&store, "p", "r1", closed("fixed")).await;
+    store.keep_journal("unnamed", vec![]).await.unwrap();
+    keep(&store, "p", "old", closed("fixed")).await;
+    assert_eq!(store.remove_bodies(36_000).await.unwrap(), 0);
+    assert_eq!(store.bodies_removed_after(&run("old")).await.unwrap(), None);
+    drop(store);
+
+    let store = Store::open(&d.log).unwrap();
+    let events = store.newest().await.unwrap();
+    // A run under way came to the same journal, and has not said so yet.
+    store.keep_journal("again", vec![1, 2, 3]).await.unwrap();
+    store.remove_bodies(0).await.unwrap();
+    let bodies = ["alone", &report.digest, "shared", "unnamed", "again"];
+    let expected = [false, false, true, true, true];
+    assert_eq!(there(&store, &bodies).await, expected);
+    assert_eq!(
+        store.bodies_removed_after(&run("old")).await.unwrap(),
+        Some(0)
+    );
+    assert_eq!(
+        store.bodies_removed_after(&run("open")).await.unwrap(),
+        None
+    );
+    let first = store
+        .first_report_for_tree("p", &Oid("t".into()), "s")
+        .await;
+    assert_eq!(first.unwrap(), None, "what is removed is not gone by");
+    assert_eq!(store.newest().await.unwrap(), events);
+    store.verify().await.unwrap();
+}
+
+#[tokio::test]
+async fn appends_go_on_while_bodies_are_removed() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    keep(&store, "p", "old", change_seen("h")).await;
+    for n in 0..200 {
+        kept_for(&store, "old", &format!("b{n}")).await;
+    }
+    keep(&store, "p", "old", closed("fixed")).await;
+    drop(store);
+    let store = Store::open(&d.log).unwrap();
+    let removing = tokio::spawn({
+        let store = store.clone();
+        async move { store.remove_bodies(0).await }
+    });
+    let mut meanwhile = 0;
+    while !removing.is_finished() {
+        keep(&store, "p", "", failed("x")).await;
+        meanwhile += 1;
+    }
+    assert_eq!(removing.await.unwrap().unwrap(), 200);
+    // It is removed in thirteen steps, and each waits for its turn.
+    assert!(meanwhile >= 13, "{meanwhile} appends");
+}
+
+#[tokio::test]
+async fn of_a_log_only_what_is_wrong_is_told_as_a_flaw() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    kept_for(&store, "r", "b").await;
+    keep(&store, "p", "r2", change_seen("h")).await;
+    keep(&store, "p", "r2", tested("t", "s", None, 1.0)).await;
+    let found = store.examine().await.unwrap();
+    // What was kept here is no journal, so it cannot unfold to anything.
+    assert_eq!(found.flaws, [Flaw::Changed { digest: "b".into() }]);
+    assert_eq!((found.events, found.bodies, found.removed), (3, 1, 0));
 }

@@ -1,9 +1,8 @@
 //! The one thread that writes: takes work from a queue and commits what has piled up together.
 //!
-//! Touches: sqlite, files (holds the lock).
+//! Touches: sqlite (holds the lock, through `store/file.rs`).
 //! Change here: when something besides events, what they name, cursors and derived tables is written.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -14,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::record::Draft;
 use super::tenure::Tenures;
-use super::{ReadError, StoreError, derived, file, post};
+use super::{ReadError, StoreError, bodies, derived, file, post};
 use crate::event::Event;
 
 /// Most pieces of work that share one commit, and so one wait for the disk.
@@ -39,6 +38,9 @@ pub enum Work {
         digest: String,
         body: Vec<u8>,
     },
+    /// Bodies are going to be removed.
+    BeginRemoval(bodies::Removal),
+    Remove(Vec<String>),
     Advance {
         consumer: String,
         seq: i64,
@@ -64,22 +66,24 @@ impl Writer {
     pub fn start(
         path: &Path,
         connection: Connection,
-        lock: File,
+        lock: file::Lock,
         newest: Arc<watch::Sender<i64>>,
         tenures: Tenures,
     ) -> Result<Writer, StoreError> {
         let (queue, jobs) = mpsc::channel();
+        let database = path.to_owned();
         let desk = Desk {
             path: path.to_owned(),
             connection,
             newest,
             tenures,
+            fresh: bodies::Fresh::default(),
         };
         let thread = std::thread::Builder::new()
             .name("event-store".into())
             .spawn(move || {
                 desk.serve(&jobs);
-                drop(lock);
+                lock.leave(&database);
             })
             .map_err(|source| StoreError::File {
                 doing: "start the writer of",
@@ -121,6 +125,7 @@ struct Desk {
     connection: Connection,
     newest: Arc<watch::Sender<i64>>,
     tenures: Tenures,
+    fresh: bodies::Fresh,
 }
 
 impl Desk {
@@ -146,6 +151,7 @@ impl Desk {
     fn commit(&mut self, batch: Vec<Job>) {
         let (works, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| (job.work, job.reply)).unzip();
+        works.iter().for_each(|work| self.note(work));
         let answers = match self.attempt(&works) {
             Ok(answers) => answers,
             Err(error) if works.len() == 1 => vec![Err(error)],
@@ -156,6 +162,15 @@ impl Desk {
         for (reply, answer) in replies.into_iter().zip(answers) {
             // Whoever asked may have gone; the work is done all the same.
             reply.send(answer).ok();
+        }
+    }
+
+    /// Before anything of the batch is done: what is kept in it must not be removed in it.
+    fn note(&mut self, work: &Work) {
+        match work {
+            Work::Keep { digest, .. } => self.fresh.keep(digest),
+            Work::BeginRemoval(_) => self.fresh.turn(),
+            _ => {}
         }
     }
 
@@ -173,7 +188,7 @@ impl Desk {
             .map_err(&refused)?;
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            match perform(&tx, work, &self.tenures) {
+            match perform(&tx, work, &self.tenures, &self.fresh) {
                 Ok(event) => answers.push(Ok(event)),
                 Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
                 Err(ReadError::Told(error)) => return Err(*error),
@@ -203,6 +218,7 @@ fn perform(
     tx: &rusqlite::Transaction<'_>,
     work: &Work,
     tenures: &Tenures,
+    fresh: &bodies::Fresh,
 ) -> Result<Option<Event>, ReadError> {
     match work {
         Work::Append(draft) => {
@@ -235,6 +251,14 @@ fn perform(
             // The table is called after what it held first.
             tx.prepare_cached("INSERT OR IGNORE INTO journals (digest, body) VALUES (?1, ?2)")?
                 .execute(rusqlite::params![digest, body])?;
+            Ok(None)
+        }
+        Work::BeginRemoval(removal) => {
+            bodies::begin(tx, removal)?;
+            Ok(None)
+        }
+        Work::Remove(digests) => {
+            bodies::remove(tx, digests, fresh)?;
             Ok(None)
         }
         Work::Advance { consumer, seq } => {

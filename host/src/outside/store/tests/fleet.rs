@@ -113,6 +113,7 @@ async fn what_an_overtaken_host_stated_in_vain_is_kept_and_counts_for_nothing() 
         assert_eq!(store.newest().await.unwrap(), 6);
         let runs = store.runs(Some("p"), 9).await.unwrap();
         assert_eq!(runs[0].closed, Some(RunStatus::Fixed), "{order:?}");
+        assert_eq!(store.examine().await.unwrap().flaws, [], "{order:?}");
         let kept = [dump(&d.log, "runs"), dump(&d.log, "heats")];
         store.rebuild().await.unwrap();
         assert_eq!([dump(&d.log, "runs"), dump(&d.log, "heats")], kept);

@@ -1,4 +1,4 @@
-//! Measures what a plugin call costs, optimised, and keeps the table.
+//! Measures optimised what has to be fast, beside what it is made of, and keeps the table.
 //!
 //! Touches: processes.
 //! Change here: when the figures should be taken or kept otherwise; what is measured stands in `tests/bench`.
@@ -8,10 +8,10 @@ use std::path::Path;
 use crate::{cargo, guests, run};
 
 /// The optimised build stands apart, in `target/measure`; the first time it takes some minutes.
-pub fn measure(root: &Path) -> anyhow::Result<()> {
+pub fn measure(root: &Path, bench: &str) -> anyhow::Result<()> {
     guests::build(root)?;
     run(
-        "building what compiles plugins",
+        "building the program",
         cargo(root).args(["build", "--profile", "measure"]).args([
             "-p",
             "changebus",
@@ -19,19 +19,19 @@ pub fn measure(root: &Path) -> anyhow::Result<()> {
             "changebus-tests",
         ]),
     )?;
-    let bench = [
+    let args = [
         "bench",
         "--profile",
         "measure",
         "-p",
         "changebus-tests",
         "--bench",
-        "plugins",
+        bench,
     ];
     run(
-        "measuring plugins",
+        &format!("measuring {bench}"),
         cargo(root)
-            .args(bench)
+            .args(args)
             .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md")),
     )
 }
