@@ -330,7 +330,10 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
 fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
     let named = [&config.bus.password, &config.bus.token].into_iter();
     let named = named.chain(config.apps.values().map(|app| &app.token));
-    let read = named.flatten().filter_map(|s| s.read().ok());
+    let of_sinks = config.notices.values();
+    let of_sinks = of_sinks.flat_map(|sink| [Some(&sink.url), sink.secret.as_ref()]);
+    let named = named.flatten().chain(of_sinks.flatten());
+    let read = named.filter_map(|s| s.read().ok());
     let found: Vec<String> = read.map(|s| s.expose_secret().to_owned()).collect();
     found.into_iter()
 }

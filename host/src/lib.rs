@@ -2,7 +2,8 @@
 //!
 //! In the order of the flow: [`event`] and [`config`] are the words; [`rules`] decide and touch nothing;
 //! [`outside`] touches the world and decides nothing; [`stages`] bring the two together, one stage a file;
-//! [`pipeline`] knows the order; [`story`] tells a run to people; [`reception`] and [`web`] hear external
+//! [`pipeline`] knows the order; [`story`] tells a run to people; [`notices`] tells people what
+//! they should know; [`reception`] and [`web`] hear external
 //! applications; [`fleet`] is this host among others; [`commands`] are the command line's verbs.
 //! See ARCHITECTURE.md.
 
@@ -12,6 +13,7 @@ pub mod config;
 pub mod event;
 pub mod failpoint;
 pub mod fleet;
+pub mod notices;
 pub mod outside;
 pub mod pipeline;
 pub mod reception;

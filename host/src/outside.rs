@@ -9,6 +9,7 @@ pub mod clip;
 pub mod dropbox;
 pub mod footprint;
 pub mod git;
+pub mod hook;
 pub mod lease;
 pub mod lookout;
 pub mod nats;

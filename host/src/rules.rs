@@ -7,6 +7,7 @@
 //! folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`digest`] and [`notices`] tell it to people, [`apps`] reads
 //! what those say; [`redact`] guards what leaves.
 
+pub mod again;
 pub mod apps;
 pub mod bisect;
 pub mod budget;
@@ -14,11 +15,13 @@ pub mod compare;
 pub mod confidence;
 pub mod decide;
 pub mod digest;
+pub mod discord;
 pub mod entry;
 pub mod envelope;
 pub mod evidence;
 pub mod fleet;
 pub mod gates;
+pub mod hidden;
 pub mod known;
 pub mod message;
 pub mod notices;

@@ -318,6 +318,8 @@ async fn everything_that_tournaments_really_tell_is_well_told() {
         Kind::DigestNoted,
         Kind::ReviewGiven,
         Kind::RunReviewed,
+        Kind::DigestMade,
+        Kind::NoticeSent,
     ];
     let missing: Vec<&Kind> = Kind::ALL
         .iter()

@@ -21,6 +21,7 @@ mod hostile;
 mod investigator;
 mod keeping;
 mod manifests;
+mod notices;
 mod orders;
 mod overhead;
 mod plugins;

@@ -3,6 +3,7 @@
 pub mod beasts;
 pub mod cases;
 pub mod desk;
+pub mod discord;
 pub mod flaky;
 pub mod fleet;
 pub mod guests;

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::event::{Fact, RunId};
+use crate::notices;
 use crate::outside::store::{Store, StoreError};
 use crate::pipeline::{self, Manner, PipelineError, ReviewError};
 use crate::reception::{self, Bells};
@@ -37,6 +38,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let bells = Bells::default();
     let (apps, store) = (house.settings.apps.clone(), house.store.clone());
     tasks.spawn(reception::attend(apps, store, bells.clone()));
+    tasks.spawn(notices::attend(house.clone()));
     let (state, store) = (house.settings.host.state.clone(), house.store.clone());
     tasks.spawn(async move { reception::collect(&state, &store).await });
     if let Some(web) = web {

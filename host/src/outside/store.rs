@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus, Sighting,
-    TestReport, Usage,
+    ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus,
+    Sighting, TestReport, Usage,
 };
 
 mod bodies;
@@ -507,6 +507,29 @@ impl Store {
     pub async fn asked(&self, project: &str) -> Result<Option<Asked>, StoreError> {
         let project = project.to_owned();
         self.read(move |c| readers::asked(c, &project)).await
+    }
+
+    /// Events of these types that were stated after one moment, up to and with another; oldest first.
+    pub async fn events_between(
+        &self,
+        from: Timestamp,
+        to: Timestamp,
+        types: &'static [&'static str],
+    ) -> Result<Vec<Event>, StoreError> {
+        self.read(move |c| readers::events_between(c, from, to, types))
+            .await
+    }
+
+    /// The newest event of a type that belongs to no project.
+    pub async fn last_of_all(&self, kind: &'static str) -> Result<Option<Event>, StoreError> {
+        self.read(move |c| readers::last_of(c, ALL_PROJECTS, kind))
+            .await
+    }
+
+    /// Ids of the events of which this sink was told, or will never be, since this place in the log.
+    pub async fn told_to(&self, sink: &str, after: i64) -> Result<BTreeSet<String>, StoreError> {
+        let sink = sink.to_owned();
+        self.read(move |c| readers::told_to(c, &sink, after)).await
     }
 
     /// Runs that wait for people, oldest first.

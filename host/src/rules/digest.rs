@@ -4,11 +4,16 @@
 //! Change here: when a digest should say more or less. When it is made is `notices.rs`, how it reads `rules/notices.rs`.
 
 use std::collections::BTreeMap;
+use std::str::FromStr;
 
+use croner::Cron;
 use jiff::Timestamp;
 
+use super::apps;
+use crate::config::DigestTime;
 use crate::event::{
-    Breakage, Delivery, Digest, Event, Fact, Finding, Oid, ProjectDigest, Repair, RunId,
+    ALL_PROJECTS, Breakage, Delivery, Digest, Event, Fact, Finding, Oid, ProjectDigest, Repair,
+    RunId,
 };
 use crate::rules::run::usage_of;
 
@@ -21,6 +26,21 @@ pub const READ: [&str; 6] = [
     "model-answered",
     "noted",
 ];
+
+/// The first moment after this one at which a digest is to be made; None where the expression names none any more.
+pub fn due_after(time: &DigestTime, after: Timestamp) -> Option<Timestamp> {
+    let zone = jiff::tz::TimeZone::get(&time.time_zone).ok()?;
+    let cron = Cron::from_str(time.at.as_ref()?).ok()?;
+    let next = cron.find_next_occurrence(&after.to_zoned(zone), false);
+    next.ok().map(|zoned| zoned.timestamp())
+}
+
+/// The digest as an event of every log: whichever host makes it, it is the same one.
+pub fn made(digest: Digest) -> Event {
+    let id = apps::derived(&["digest", &digest.to.to_string()]);
+    let at = digest.to;
+    apps::stated(id, at, ALL_PROJECTS, Fact::DigestMade { digest })
+}
 
 /// From the events of the time, in order, and the runs that wait for people at its end.
 pub fn of(from: Timestamp, to: Timestamp, events: &[Event], waiting: &[(String, RunId)]) -> Digest {
@@ -154,6 +174,23 @@ mod tests {
         );
         assert_eq!(digest.projects["billing"].waiting.len(), 1);
         assert_eq!(digest.projects["_all"].lines, ["a mirror moved"]);
+    }
+
+    #[test]
+    fn it_is_made_by_the_clock_on_the_wall_through_summer_and_winter() {
+        let time = DigestTime {
+            at: Some("30 8 * * 1-5".to_owned()),
+            time_zone: "Europe/Berlin".to_owned(),
+        };
+        let due = |after: &str| {
+            let after = after.parse().expect("a time");
+            due_after(&time, after).expect("there is one").to_string()
+        };
+        // A Friday, and the Monday after the clocks went back.
+        assert_eq!(due("2026-10-23T05:00:00Z"), "2026-10-23T06:30:00Z");
+        assert_eq!(due("2026-10-23T06:30:00Z"), "2026-10-26T07:30:00Z");
+        let never = DigestTime::default();
+        assert_eq!(due_after(&never, Timestamp::UNIX_EPOCH), None);
     }
 
     #[test]

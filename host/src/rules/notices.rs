@@ -48,6 +48,16 @@ pub enum Urgency {
     Plain,
 }
 
+impl Notice {
+    /// Without the parts about other projects; all of it where none is named.
+    pub fn only_about(mut self, projects: &[String]) -> Notice {
+        if !projects.is_empty() {
+            self.parts.retain(|(heading, _)| projects.contains(heading));
+        }
+        self
+    }
+}
+
 /// What there is to say about an event; most say nothing.
 pub fn of(event: &Event) -> Option<Notice> {
     if let Fact::DigestMade { digest } = &event.fact {

@@ -5,6 +5,8 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use crate::rules::hidden::is_hidden;
+
 /// Text without anything that steers a terminal or hides from a reader: no escape sequences, no control
 /// characters but newline and tab, nothing invisible, nothing that turns the reading direction.
 pub fn clean(text: &str) -> String {
@@ -100,17 +102,6 @@ fn string_end(text: &str) -> usize {
         .iter()
         .filter_map(|end| nearby.find(end).map(|at| at + end.len()));
     ends.min().unwrap_or(0)
-}
-
-fn is_hidden(c: char) -> bool {
-    match c {
-        '\n' | '\t' => false,
-        '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' => true,
-        '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' => true,
-        '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' => true,
-        '\u{e0000}'..='\u{e0fff}' => true,
-        other => other.is_control(),
-    }
 }
 
 /// Clean text on one line of at most `columns`, cut with `…`.

@@ -12,7 +12,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
 use super::{EventFilter, ReadError, RunSummary, StoreError, file, reports};
-use crate::event::{Asked, Event, Fact, Heard, Oid, RunId, Sighting, TestReport, Usage};
+use crate::event::{
+    ALL_PROJECTS, Asked, Event, Fact, Heard, Oid, RunId, Sighting, TestReport, Usage,
+};
 
 /// Idle connections that are kept for the next question.
 const KEPT: usize = 4;
@@ -226,23 +228,47 @@ pub fn last_sighting(c: &Connection, project: &str) -> Answer<Option<Sighting>> 
     }))
 }
 
+pub fn last_of(c: &Connection, project: &str, kind: &str) -> Answer<Option<Event>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = ?2 ORDER BY seq DESC LIMIT 1"
+    );
+    Ok(events(c, &query, [project, kind])?.pop())
+}
+
+pub fn events_between(
+    c: &Connection,
+    from: Timestamp,
+    to: Timestamp,
+    types: &[&str],
+) -> Answer<Vec<Event>> {
+    let names = types.iter().map(|name| format!("'{name}'"));
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE type IN ({}) AND at > ?1 AND at <= ?2 ORDER BY seq",
+        names.collect::<Vec<_>>().join(", ")
+    );
+    events(c, &query, [nanoseconds(from), nanoseconds(to)])
+}
+
+pub fn told_to(c: &Connection, sink: &str, after: i64) -> rusqlite::Result<BTreeSet<String>> {
+    c.prepare_cached(
+        "SELECT body ->> '$.sent.about' FROM events
+         WHERE project = ?1 AND type = 'notice-sent' AND seq > ?2 AND body ->> '$.sent.sink' = ?3",
+    )?
+    .query_map(params![ALL_PROJECTS, after, sink], |row| row.get(0))?
+    .collect()
+}
+
 /// A run that was opened since has what was asked for, wherever it stands in this log.
 pub fn asked(c: &Connection, project: &str) -> Answer<Option<Asked>> {
-    let newest = |kind: &str| {
-        let query = format!(
-            "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = '{kind}' ORDER BY seq DESC LIMIT 1"
-        );
-        Ok::<_, ReadError>(events(c, &query, [project])?.pop())
-    };
     let Some(Event {
         seq,
         fact: Fact::StartAsked { asked },
         ..
-    }) = newest("start-asked")?
+    }) = last_of(c, project, "start-asked")?
     else {
         return Ok(None);
     };
-    let has_it = newest("change-seen")?.is_some_and(|opened| match opened.fact {
+    let has_it = last_of(c, project, "change-seen")?.is_some_and(|opened| match opened.fact {
         Fact::ChangeSeen { change } => opened.seq > seq || change.asked.as_ref() == Some(&asked),
         _ => false,
     });
