@@ -11,9 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
-use super::record::Draft;
+use super::record::{Draft, Place};
 use super::tenure::Tenures;
-use super::{ReadError, StoreError, bodies, derived, file, post};
+use super::{ReadError, StoreError, bodies, chain, derived, file, post};
 use crate::event::Event;
 
 /// Most pieces of work that share one commit, and so one wait for the disk.
@@ -181,9 +181,10 @@ impl Desk {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&refused)?;
+        let mut last = chain::last(&tx).map_err(&refused)?;
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            match perform(&tx, work, &self.tenures, &self.fresh) {
+            match perform(&tx, &mut last, work, &self.tenures, &self.fresh) {
                 Ok(event) => answers.push(Ok(event)),
                 Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
                 Err(ReadError::Told(error)) => return Err(*error),
@@ -211,6 +212,7 @@ impl Desk {
 
 fn perform(
     tx: &rusqlite::Transaction<'_>,
+    last: &mut chain::Last,
     work: &Work,
     tenures: &Tenures,
     fresh: &bodies::Fresh,
@@ -221,17 +223,17 @@ fn perform(
             if tenures.in_a_fleet() {
                 draft.comes_first(tx)?;
             }
-            let event = draft.write(tx, epoch)?;
+            let (event, place) = draft.write(tx, last, epoch)?;
             if tenures.in_a_fleet() {
                 post::put_out(tx, event.seq)?;
             }
-            derived::take_in(tx, &event)?;
+            derived::take_in(tx, &event, place)?;
             Ok(Some(event))
         }
         Work::Import(draft, told) => {
-            let event = draft.import(tx, told)?;
+            let event = draft.import(tx, last, told)?;
             if let Some(event) = &event {
-                derived::take_in(tx, event)?;
+                derived::take_in(tx, event, Place::Anywhere)?;
             }
             Ok(event)
         }
