@@ -3,14 +3,18 @@
 //! Touches: clock, sqlite.
 //! Change here: when an event is kept with another column.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use serde::Deserialize;
 
 use super::chain::Last;
 use super::readers::IN_VAIN;
 use super::{ReadError, StoreError, chain};
 use crate::event::{Event, Fact, RunId};
+
+/// Runs whose ends are remembered: more than are open at a time.
+const RUNS_KNOWN: usize = 1024;
 
 /// The columns `read_event` expects, in its order.
 pub const COLUMNS: &str = "seq, id, at, project, run, body, subject, version, epoch, origin";
@@ -36,10 +40,12 @@ pub struct Draft {
     fact: Fact,
 }
 
-#[derive(Deserialize)]
-struct Tag {
-    #[serde(rename = "type")]
-    kind: String,
+/// What the fact is called in its JSON. It stands first, and the body may be long.
+fn kind(body: &str) -> serde_json::Result<String> {
+    let rest = body.strip_prefix("{\"type\":\"");
+    let kind = rest.and_then(|rest| rest.split_once('"'));
+    kind.map(|(kind, _)| kind.to_owned())
+        .ok_or_else(|| serde::de::Error::missing_field("type"))
 }
 
 impl Draft {
@@ -53,12 +59,11 @@ impl Draft {
         let body = serde_json::to_string(fact).map_err(unfit)?;
         // A NaN is written as null and would make the run unreadable for good: find out now.
         let fact: Fact = serde_json::from_str(&body).map_err(unfit)?;
-        let tag: Tag = serde_json::from_str(&body).map_err(unfit)?;
         Ok(Draft {
             project: project.to_owned(),
             run: run.cloned(),
             expected_len,
-            kind: tag.kind,
+            kind: kind(&body).map_err(unfit)?,
             subject: fact.subject(project),
             body,
             fact,
@@ -96,10 +101,10 @@ impl Draft {
     pub fn write(
         &self,
         tx: &Transaction<'_>,
-        last: &mut Last,
+        ends: &mut Ends,
         epoch: u64,
     ) -> Result<(Event, Place), ReadError> {
-        let (version, place) = self.next(tx, epoch)?;
+        let (version, place) = self.next(tx, ends, epoch)?;
         let event = Event {
             seq: 0,
             id: uuid::Uuid::now_v7().to_string(),
@@ -111,7 +116,9 @@ impl Draft {
             origin: None,
             fact: self.fact.clone(),
         };
-        Ok((self.insert(tx, last, event)?, place))
+        let event = self.insert(tx, &mut ends.last, event)?;
+        ends.moved(&event);
+        Ok((event, place))
     }
 
     /// Writes what another host stated, as it stated it. None where it is here already.
@@ -121,7 +128,7 @@ impl Draft {
     pub fn import(
         &self,
         tx: &Transaction<'_>,
-        last: &mut Last,
+        ends: &mut Ends,
         told: &Event,
     ) -> Result<Option<Event>, ReadError> {
         let known: i64 = tx
@@ -147,7 +154,10 @@ impl Draft {
                 .into());
             }
         }
-        self.insert(tx, last, told.clone()).map(Some)
+        if let Some(run) = &told.run {
+            ends.runs.remove(&run.0);
+        }
+        self.insert(tx, &mut ends.last, told.clone()).map(Some)
     }
 
     /// The event gets its place in this log.
@@ -199,7 +209,12 @@ impl Draft {
         Ok(event)
     }
 
-    fn next(&self, tx: &Transaction<'_>, epoch: u64) -> Result<(Option<u64>, Place), ReadError> {
+    fn next(
+        &self,
+        tx: &Transaction<'_>,
+        ends: &mut Ends,
+        epoch: u64,
+    ) -> Result<(Option<u64>, Place), ReadError> {
         let Some(run) = &self.run else {
             return Ok((None, Place::Anywhere));
         };
@@ -207,7 +222,7 @@ impl Draft {
             length,
             newest,
             oldest,
-        } = reached(tx, run)?;
+        } = ends.of_run(tx, run)?;
         let overtaken = || StoreError::Overtaken {
             run: run.clone(),
             expected: self.expected_len.unwrap_or(length),
@@ -224,8 +239,48 @@ impl Draft {
     }
 }
 
+/// Where the log and its runs end. The one writer need not ask for it before each event, as long as all it writes is kept.
+pub struct Ends {
+    last: Last,
+    runs: BTreeMap<String, Reached>,
+}
+
+impl Ends {
+    pub fn read(tx: &Transaction<'_>) -> rusqlite::Result<Ends> {
+        Ok(Ends {
+            last: chain::last(tx)?,
+            runs: BTreeMap::new(),
+        })
+    }
+
+    fn of_run(&mut self, tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<Reached> {
+        if let Some(known) = self.runs.get(&run.0) {
+            return Ok(*known);
+        }
+        if self.runs.len() >= RUNS_KNOWN {
+            self.runs.clear();
+        }
+        let reached = reached(tx, run)?;
+        self.runs.insert(run.0.clone(), reached);
+        Ok(reached)
+    }
+
+    /// What was written is the end of its run now.
+    fn moved(&mut self, event: &Event) {
+        let (Some(run), Some(version)) = (&event.run, event.version) else {
+            return;
+        };
+        if let Some(end) = self.runs.get_mut(&run.0) {
+            if end.length == 0 {
+                end.oldest = event.epoch;
+            }
+            (end.length, end.newest) = (version, event.epoch);
+        }
+    }
+}
+
 /// How long a run's stream is, and the tenures it was stated in.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Reached {
     length: u64,
     newest: u64,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
-use super::record::{Draft, Place};
+use super::record::{Draft, Ends, Place};
 use super::tenure::Tenures;
-use super::{ReadError, StoreError, bodies, chain, derived, file, post};
+use super::{ReadError, StoreError, bodies, derived, file, post};
 use crate::event::Event;
 
 /// Most pieces of work that share one commit, and so one wait for the disk.
@@ -73,6 +73,7 @@ impl Writer {
             newest,
             tenures,
             fresh: bodies::Fresh::default(),
+            ends: None,
         };
         let thread = std::thread::Builder::new()
             .name("event-store".into())
@@ -121,6 +122,8 @@ struct Desk {
     newest: Arc<watch::Sender<i64>>,
     tenures: Tenures,
     fresh: bodies::Fresh,
+    /// None before the first commit and after one that failed.
+    ends: Option<Ends>,
 }
 
 impl Desk {
@@ -181,10 +184,14 @@ impl Desk {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&refused)?;
-        let mut last = chain::last(&tx).map_err(&refused)?;
+        // Put back only when all of it is kept: then it is still true.
+        let mut ends = match self.ends.take() {
+            Some(ends) => ends,
+            None => Ends::read(&tx).map_err(&refused)?,
+        };
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            match perform(&tx, &mut last, work, &self.tenures, &self.fresh) {
+            match perform(&tx, &mut ends, work, &self.tenures, &self.fresh) {
                 Ok(event) => answers.push(Ok(event)),
                 Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
                 Err(ReadError::Told(error)) => return Err(*error),
@@ -192,6 +199,7 @@ impl Desk {
             }
         }
         tx.commit().map_err(refused)?;
+        self.ends = Some(ends);
         Ok(answers)
     }
 
@@ -212,7 +220,7 @@ impl Desk {
 
 fn perform(
     tx: &rusqlite::Transaction<'_>,
-    last: &mut chain::Last,
+    ends: &mut Ends,
     work: &Work,
     tenures: &Tenures,
     fresh: &bodies::Fresh,
@@ -223,7 +231,7 @@ fn perform(
             if tenures.in_a_fleet() {
                 draft.comes_first(tx)?;
             }
-            let (event, place) = draft.write(tx, last, epoch)?;
+            let (event, place) = draft.write(tx, ends, epoch)?;
             if tenures.in_a_fleet() {
                 post::put_out(tx, event.seq)?;
             }
@@ -231,7 +239,7 @@ fn perform(
             Ok(Some(event))
         }
         Work::Import(draft, told) => {
-            let event = draft.import(tx, last, told)?;
+            let event = draft.import(tx, ends, told)?;
             if let Some(event) = &event {
                 derived::take_in(tx, event, Place::Anywhere)?;
             }
