@@ -5,7 +5,7 @@
 
 use std::io::IsTerminal;
 
-use anyhow::bail;
+use anyhow::{Context, bail};
 
 use super::{ExitCode, log, progress};
 use crate::config::Config;
@@ -38,13 +38,13 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
 
 /// The run that is meant. More than one is an error that names them.
 pub async fn find(store: &Store, wanted: &str) -> anyhow::Result<RunId> {
-    let runs = store.runs(None, 1000).await?;
     if wanted == "last" {
-        let Some(newest) = runs.first() else {
-            bail!("there is no run yet");
-        };
-        return Ok(newest.run.clone());
+        let newest = store.runs(None, 1).await?.pop();
+        return newest
+            .map(|newest| newest.run)
+            .context("there is no run yet");
     }
+    let runs = store.runs(None, 1000).await?;
     let matching: Vec<_> = runs
         .iter()
         .filter(|r| r.run.0.starts_with(wanted) || r.run.0.ends_with(wanted))

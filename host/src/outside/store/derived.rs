@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use rusqlite::types::ValueRef;
 use rusqlite::{Row, Transaction, params};
 
-use super::record::{self, nanoseconds, read_event};
+use super::record::{self, Place, nanoseconds, read_event};
 use super::{ReadError, StoreError, memory, readers, reviews};
 use crate::event::{
     AppMessage, Delivery, Event, Fact, Oid, Opening, RunId, RunStatus, Sighting, Usage,
@@ -29,10 +29,14 @@ pub const TABLES: [&str; 10] = [
 ];
 
 /// What this event means to the derived tables. Taking one in twice changes nothing.
-pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
+pub fn take_in(tx: &Transaction<'_>, event: &Event, place: Place) -> Result<(), ReadError> {
+    note(tx, event)?;
     let Some(run) = &event.run else {
-        return note(tx, event);
+        return Ok(());
     };
+    if place == Place::Next {
+        return take_in_for_run(tx, run, event);
+    }
     let version = record::number(event.version.unwrap_or(0));
     let of_others = |condition: &str| {
         let query = format!("SELECT EXISTS (SELECT 1 FROM events WHERE run = ?1 AND {condition})");
@@ -41,7 +45,6 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
             |row| row.get::<_, bool>(0),
         )
     };
-    note(tx, event)?;
     if of_others("epoch > ?2 AND version <= ?3")? {
         // Money it cost is spent, and commits it made are ours; of the run it says nothing any more.
         return Ok(());

@@ -177,17 +177,48 @@ pub fn is_in_vain(c: &Connection, run: &RunId) -> rusqlite::Result<bool> {
 }
 
 pub fn runs(c: &Connection, project: Option<&str>, limit: usize) -> Answer<Vec<RunSummary>> {
+    let projects = match project {
+        Some(project) => vec![project.to_owned()],
+        None => projects(c)?,
+    };
+    // Project by project, as the index has them: all runs there ever were need not be sorted.
+    let mut newest_of = c.prepare_cached(
+        "SELECT opened_seq FROM runs WHERE project = ?1 ORDER BY opened_seq DESC LIMIT ?2",
+    )?;
+    let mut opened: Vec<i64> = vec![];
+    for project in projects {
+        let newest = newest_of.query_map(params![project, row_limit(limit)], |row| row.get(0))?;
+        for seq in newest {
+            opened.push(seq?);
+        }
+    }
+    opened.sort_unstable_by(|a, b| b.cmp(a));
+    opened.truncate(limit);
     let mut statement = c.prepare_cached(
         "SELECT runs.run, runs.project, runs.status, opened_seq, at, body
-         FROM runs JOIN events ON events.seq = opened_seq
-         WHERE ?1 IS NULL OR runs.project = ?1 ORDER BY opened_seq DESC LIMIT ?2",
+         FROM events JOIN runs ON runs.run = events.run WHERE events.seq = ?1",
     )?;
-    let mut rows = statement.query(params![project, row_limit(limit)])?;
     let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.extend(summary(row)?);
+    for seq in opened {
+        let mut rows = statement.query([seq])?;
+        while let Some(row) = rows.next()? {
+            found.extend(summary(row)?);
+        }
     }
     Ok(found)
+}
+
+/// Every project that ever had a run, by a step over the index for each.
+fn projects(c: &Connection) -> rusqlite::Result<Vec<String>> {
+    c.prepare_cached(
+        "WITH RECURSIVE each (project) AS (
+             SELECT min(project) FROM runs UNION ALL
+             SELECT (SELECT min(project) FROM runs WHERE project > each.project) FROM each
+             WHERE each.project IS NOT NULL)
+         SELECT project FROM each WHERE project IS NOT NULL",
+    )?
+    .query_map([], |row| row.get(0))?
+    .collect()
 }
 
 fn summary(row: &Row<'_>) -> Answer<Option<RunSummary>> {

@@ -3,16 +3,30 @@
 //! Touches: clock, sqlite.
 //! Change here: when an event is kept with another column.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use rusqlite::{OptionalExtension, Row, Transaction, params};
-use serde::Deserialize;
 
+use super::chain::Last;
 use super::readers::IN_VAIN;
 use super::{ReadError, StoreError, chain};
 use crate::event::{Event, Fact, RunId};
 
+/// Runs whose ends are remembered: more than are open at a time.
+const RUNS_KNOWN: usize = 1024;
+
 /// The columns `read_event` expects, in its order.
 pub const COLUMNS: &str = "seq, id, at, project, run, body, subject, version, epoch, origin";
+
+/// Where an event stands in its run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Behind all others, and all of them are of its tenure.
+    Next,
+    /// Anywhere: it may come late, or take the place of others.
+    Anywhere,
+}
 
 /// A fact on its way into the log.
 pub struct Draft {
@@ -26,10 +40,12 @@ pub struct Draft {
     fact: Fact,
 }
 
-#[derive(Deserialize)]
-struct Tag {
-    #[serde(rename = "type")]
-    kind: String,
+/// What the fact is called in its JSON. It stands first, and the body may be long.
+fn kind(body: &str) -> serde_json::Result<String> {
+    let rest = body.strip_prefix("{\"type\":\"");
+    let kind = rest.and_then(|rest| rest.split_once('"'));
+    kind.map(|(kind, _)| kind.to_owned())
+        .ok_or_else(|| serde::de::Error::missing_field("type"))
 }
 
 impl Draft {
@@ -43,12 +59,11 @@ impl Draft {
         let body = serde_json::to_string(fact).map_err(unfit)?;
         // A NaN is written as null and would make the run unreadable for good: find out now.
         let fact: Fact = serde_json::from_str(&body).map_err(unfit)?;
-        let tag: Tag = serde_json::from_str(&body).map_err(unfit)?;
         Ok(Draft {
             project: project.to_owned(),
             run: run.cloned(),
             expected_len,
-            kind: tag.kind,
+            kind: kind(&body).map_err(unfit)?,
             subject: fact.subject(project),
             body,
             fact,
@@ -83,26 +98,39 @@ impl Draft {
     }
 
     /// Writes the row as the next of the log and of its run, stated in this tenure.
-    pub fn write(&self, tx: &Transaction<'_>, epoch: u64) -> Result<Event, ReadError> {
+    pub fn write(
+        &self,
+        tx: &Transaction<'_>,
+        ends: &mut Ends,
+        epoch: u64,
+    ) -> Result<(Event, Place), ReadError> {
+        let (version, place) = self.next(tx, ends, epoch)?;
         let event = Event {
             seq: 0,
             id: uuid::Uuid::now_v7().to_string(),
             at: Timestamp::now(),
             project: self.project.clone(),
             run: self.run.clone(),
-            version: self.next_version(tx, epoch)?,
+            version,
             epoch,
             origin: None,
             fact: self.fact.clone(),
         };
-        self.insert(tx, event)
+        let event = self.insert(tx, &mut ends.last, event)?;
+        ends.moved(&event);
+        Ok((event, place))
     }
 
     /// Writes what another host stated, as it stated it. None where it is here already.
     ///
     /// # Errors
     /// `Contradicts` where another event has its place.
-    pub fn import(&self, tx: &Transaction<'_>, told: &Event) -> Result<Option<Event>, ReadError> {
+    pub fn import(
+        &self,
+        tx: &Transaction<'_>,
+        ends: &mut Ends,
+        told: &Event,
+    ) -> Result<Option<Event>, ReadError> {
         let known: i64 = tx
             .prepare_cached("SELECT count(*) FROM events WHERE id = ?1")?
             .query_row([&told.id], |row| row.get(0))?;
@@ -126,12 +154,19 @@ impl Draft {
                 .into());
             }
         }
-        self.insert(tx, told.clone()).map(Some)
+        if let Some(run) = &told.run {
+            ends.runs.remove(&run.0);
+        }
+        self.insert(tx, &mut ends.last, told.clone()).map(Some)
     }
 
     /// The event gets its place in this log.
-    fn insert(&self, tx: &Transaction<'_>, mut event: Event) -> Result<Event, ReadError> {
-        let last = chain::last(tx)?;
+    fn insert(
+        &self,
+        tx: &Transaction<'_>,
+        last: &mut Last,
+        mut event: Event,
+    ) -> Result<Event, ReadError> {
         event.seq = last.seq + 1;
         let at = nanoseconds(event.at);
         let run = self.run.as_ref().map(|run| run.0.as_str());
@@ -167,14 +202,27 @@ impl Draft {
             row.body,
             hash
         ])?;
+        *last = Last {
+            seq: event.seq,
+            hash,
+        };
         Ok(event)
     }
 
-    fn next_version(&self, tx: &Transaction<'_>, epoch: u64) -> Result<Option<u64>, ReadError> {
+    fn next(
+        &self,
+        tx: &Transaction<'_>,
+        ends: &mut Ends,
+        epoch: u64,
+    ) -> Result<(Option<u64>, Place), ReadError> {
         let Some(run) = &self.run else {
-            return Ok(None);
+            return Ok((None, Place::Anywhere));
         };
-        let (length, newest) = reached(tx, run)?;
+        let Reached {
+            length,
+            newest,
+            oldest,
+        } = ends.of_run(tx, run)?;
         let overtaken = || StoreError::Overtaken {
             run: run.clone(),
             expected: self.expected_len.unwrap_or(length),
@@ -183,21 +231,77 @@ impl Draft {
         if newest > epoch || self.expected_len.is_some_and(|expected| expected != length) {
             return Err(overtaken().into());
         }
-        Ok(Some(length + 1))
+        let place = match length == 0 || oldest == epoch {
+            true => Place::Next,
+            false => Place::Anywhere,
+        };
+        Ok((Some(length + 1), place))
     }
 }
 
-/// How long a run's stream is, and the newest tenure in it.
-fn reached(tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<(u64, u64)> {
-    let longest = tx
+/// Where the log and its runs end. The one writer need not ask for it before each event, as long as all it writes is kept.
+pub struct Ends {
+    last: Last,
+    runs: BTreeMap<String, Reached>,
+}
+
+impl Ends {
+    pub fn read(tx: &Transaction<'_>) -> rusqlite::Result<Ends> {
+        Ok(Ends {
+            last: chain::last(tx)?,
+            runs: BTreeMap::new(),
+        })
+    }
+
+    fn of_run(&mut self, tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<Reached> {
+        if let Some(known) = self.runs.get(&run.0) {
+            return Ok(*known);
+        }
+        if self.runs.len() >= RUNS_KNOWN {
+            self.runs.clear();
+        }
+        let reached = reached(tx, run)?;
+        self.runs.insert(run.0.clone(), reached);
+        Ok(reached)
+    }
+
+    /// What was written is the end of its run now.
+    fn moved(&mut self, event: &Event) {
+        let (Some(run), Some(version)) = (&event.run, event.version) else {
+            return;
+        };
+        if let Some(end) = self.runs.get_mut(&run.0) {
+            if end.length == 0 {
+                end.oldest = event.epoch;
+            }
+            (end.length, end.newest) = (version, event.epoch);
+        }
+    }
+}
+
+/// How long a run's stream is, and the tenures it was stated in.
+#[derive(Clone, Copy, Default)]
+struct Reached {
+    length: u64,
+    newest: u64,
+    oldest: u64,
+}
+
+fn reached(tx: &Transaction<'_>, run: &RunId) -> rusqlite::Result<Reached> {
+    let reached = tx
         .prepare_cached(
-            "SELECT version, epoch FROM events WHERE run = ?1 ORDER BY epoch DESC, version DESC LIMIT 1",
+            "SELECT version, epoch, (SELECT epoch FROM events WHERE run = ?1 ORDER BY epoch LIMIT 1)
+             FROM events WHERE run = ?1 ORDER BY epoch DESC, version DESC LIMIT 1",
         )?
         .query_row([&run.0], |row| {
-            Ok((unsigned(row.get(0)?), unsigned(row.get(1)?)))
+            Ok(Reached {
+                length: unsigned(row.get(0)?),
+                newest: unsigned(row.get(1)?),
+                oldest: unsigned(row.get(2)?),
+            })
         })
         .optional()?;
-    Ok(longest.unwrap_or((0, 0)))
+    Ok(reached.unwrap_or_default())
 }
 
 /// SQLite's integers are signed; nothing here comes near the end of them.

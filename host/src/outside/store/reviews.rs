@@ -18,10 +18,17 @@ pub struct Waiting {
     pub since: Timestamp,
 }
 
+/// What settled it may have been taken in before.
 pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Result<()> {
     tx.prepare_cached(
-        "INSERT INTO reviews (run, project, seq, state) VALUES (?1, ?2, ?3, 'waiting')
-         ON CONFLICT (run) DO UPDATE SET seq = excluded.seq, state = 'waiting' WHERE excluded.seq > seq",
+        "INSERT INTO reviews (run, project, seq, state)
+         SELECT ?1, ?2, ?3, CASE WHEN EXISTS (
+             SELECT 1 FROM events WHERE project = ?2 AND seq > ?3 AND run <> ?1 AND (
+                 type = 'run-closed' AND body ->> '$.status' = 'green'
+                 OR type = 'delivered' AND body ->> '$.delivery.how' = 'merged'))
+             THEN 'moot' ELSE 'waiting' END
+         WHERE true
+         ON CONFLICT (run) DO UPDATE SET seq = excluded.seq, state = excluded.state WHERE excluded.seq > seq",
     )?
     .execute(params![run.0, event.project, event.seq])?;
     Ok(())

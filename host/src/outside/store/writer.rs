@@ -11,7 +11,7 @@ use std::time::Duration;
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::{oneshot, watch};
 
-use super::record::Draft;
+use super::record::{Draft, Ends, Place};
 use super::tenure::Tenures;
 use super::{ReadError, StoreError, bodies, derived, file, post};
 use crate::event::Event;
@@ -78,6 +78,7 @@ impl Writer {
             newest,
             tenures,
             fresh: bodies::Fresh::default(),
+            ends: None,
         };
         let thread = std::thread::Builder::new()
             .name("event-store".into())
@@ -126,6 +127,8 @@ struct Desk {
     newest: Arc<watch::Sender<i64>>,
     tenures: Tenures,
     fresh: bodies::Fresh,
+    /// None before the first commit and after one that failed.
+    ends: Option<Ends>,
 }
 
 impl Desk {
@@ -186,9 +189,14 @@ impl Desk {
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)
             .map_err(&refused)?;
+        // Put back only when all of it is kept: then it is still true.
+        let mut ends = match self.ends.take() {
+            Some(ends) => ends,
+            None => Ends::read(&tx).map_err(&refused)?,
+        };
         let mut answers = Vec::with_capacity(works.len());
         for work in works {
-            match perform(&tx, work, &self.tenures, &self.fresh) {
+            match perform(&tx, &mut ends, work, &self.tenures, &self.fresh) {
                 Ok(event) => answers.push(Ok(event)),
                 Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
                 Err(ReadError::Told(error)) => return Err(*error),
@@ -196,6 +204,7 @@ impl Desk {
             }
         }
         tx.commit().map_err(refused)?;
+        self.ends = Some(ends);
         Ok(answers)
     }
 
@@ -216,6 +225,7 @@ impl Desk {
 
 fn perform(
     tx: &rusqlite::Transaction<'_>,
+    ends: &mut Ends,
     work: &Work,
     tenures: &Tenures,
     fresh: &bodies::Fresh,
@@ -226,20 +236,20 @@ fn perform(
             if tenures.in_a_fleet() {
                 draft.comes_first(tx)?;
             }
-            let event = draft.write(tx, epoch)?;
+            let (event, place) = draft.write(tx, ends, epoch)?;
             if tenures.in_a_fleet() {
                 post::put_out(tx, event.seq)?;
             }
-            derived::take_in(tx, &event)?;
+            derived::take_in(tx, &event, place)?;
             Ok(Some(event))
         }
         Work::Import { draft, event, tell } => {
-            let kept = draft.import(tx, event)?;
+            let kept = draft.import(tx, ends, event)?;
             if let Some(event) = &kept {
                 if *tell && tenures.in_a_fleet() {
                     post::put_out(tx, event.seq)?;
                 }
-                derived::take_in(tx, event)?;
+                derived::take_in(tx, event, Place::Anywhere)?;
             }
             Ok(kept)
         }
