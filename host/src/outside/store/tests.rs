@@ -38,6 +38,13 @@ fn closed(status: &str) -> Fact {
     fact(json!({"type": "run-closed", "status": status}))
 }
 
+fn escalated() -> Fact {
+    fact(
+        json!({"type": "delivered", "delivery": {"how": "escalated", "branch": null, "commit": null,
+        "report": "r.md", "because": "so"}}),
+    )
+}
+
 fn tested(tree: &str, suite: &str, problem: Option<&str>, seconds: f64) -> Fact {
     fact(
         json!({"type": "tested", "role": "head", "suite": suite, "report": {
@@ -764,8 +771,29 @@ async fn the_derived_tables_can_be_made_anew_from_the_events_alone() {
          "usage": {"input_tokens": 10, "output_tokens": 3, "usd_micros": 5}}}});
     keep(&store, "p", "r1", fact(truncated)).await;
     keep(&store, "p", "r1", triaged("real", &["b"], &[("a", "f1")])).await;
+    // Waits for people, until a run of an earlier name settles it; and one that nobody has decided about.
+    for (project, name) in [("p", "z1"), ("q", "z2")] {
+        keep(&store, project, name, change_seen("e")).await;
+        keep(&store, project, name, escalated()).await;
+        keep(&store, project, name, closed("human")).await;
+    }
+    keep(&store, "p", "a1", change_seen("f")).await;
+    keep(&store, "p", "a1", closed("green")).await;
+    let waiting = store.waiting_for_people().await.unwrap();
+    assert_eq!(
+        waiting.iter().map(|w| w.run.0.as_str()).collect::<Vec<_>>(),
+        ["z2"]
+    );
+    let said = json!({"type": "app-said", "message": {"app": "ci", "event": "ping", "id": "1", "source": "s",
+        "kind": "k", "data": 1}});
+    for _ in 0..2 {
+        keep(&store, "_all", "", fact(said.clone())).await;
+    }
+    assert_eq!(store.heard().await.unwrap()[0].count, 2);
     let tables = [
         "runs",
+        "reviews",
+        "heard",
         "tips",
         "own_commits",
         "tested",
