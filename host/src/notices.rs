@@ -125,9 +125,10 @@ async fn send(outlet: &Outlet, name: &str, notice: &Notice) -> Option<String> {
                 }
                 Unsent::NotNow { why, after } => (why, after),
             };
-            let Some(pause) = again::pause(attempts, asked) else {
+            let Some(pause) = again::pause(attempts, asked.map(|a| a.as_secs_f64())) else {
                 return Some(format!("{why}, {attempts} times"));
             };
+            let pause = Duration::from_secs_f64(pause);
             tracing::warn!(sink = name, attempts, ?pause, "not told yet: {why}");
             tokio::time::sleep(pause).await;
         }

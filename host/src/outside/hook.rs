@@ -1,6 +1,6 @@
 //! An address that takes JSON: a webhook of Discord, or of the operator's own.
 //!
-//! Touches: http.
+//! Touches: http, clock.
 //! Change here: when what is posted should carry another header, or an answer means something else.
 
 use std::time::Duration;
