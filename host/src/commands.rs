@@ -330,6 +330,8 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
 fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
     let named = [&config.bus.password, &config.bus.token].into_iter();
     let named = named.chain(config.apps.values().map(|app| &app.token));
+    let of_humanrail = [&config.humanrail.api_key, &config.humanrail.webhook_secret];
+    let named = named.chain(of_humanrail);
     let of_sinks = config.notices.values();
     let of_sinks = of_sinks.flat_map(|sink| [Some(&sink.url), sink.secret.as_ref()]);
     let named = named.flatten().chain(of_sinks.flatten());

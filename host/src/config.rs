@@ -13,11 +13,13 @@ use crate::outside::wasm::Capability;
 
 mod apps;
 mod bus;
+mod humanrail;
 mod notices;
 mod store;
 
 pub use apps::{App, Http, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
+pub use humanrail::{Currency, Humanrail, RiskTier};
 pub use notices::{DigestTime, Sink, SinkKind};
 pub use store::Store;
 
@@ -35,6 +37,7 @@ pub struct Config {
     pub apps: BTreeMap<String, App>,
     pub notices: BTreeMap<String, Sink>,
     pub digest: DigestTime,
+    pub humanrail: Humanrail,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -537,7 +540,8 @@ impl Config {
             project.validate(name, &invalid)?;
         }
         apps::validate(self, &invalid)?;
-        notices::validate(self, &invalid)
+        notices::validate(self, &invalid)?;
+        humanrail::validate(self, &invalid)
     }
 }
 

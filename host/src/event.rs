@@ -204,6 +204,14 @@ pub enum Fact {
     ReviewGiven {
         review: Review,
     },
+    /// People elsewhere were asked to decide about a run.
+    TaskPosted {
+        task: Task,
+    },
+    /// Nothing more is to be expected of them.
+    TaskEnded {
+        end: TaskEnd,
+    },
     /// The decision stands in the run, which goes on from it.
     Reviewed {
         review: Review,
@@ -267,6 +275,8 @@ impl Fact {
             Fact::DigestMade { .. } => return "digest.daily".to_owned(),
             Fact::NoticeSent { .. } => ("digest.sent", "notice"),
             Fact::ReviewGiven { .. } => ("result.review", "given"),
+            Fact::TaskPosted { .. } => ("result.review", "asked"),
+            Fact::TaskEnded { .. } => ("result.review", "answered"),
             Fact::Reviewed { review, .. } => match review.ruling {
                 Ruling::Approve { .. } => ("result.review", "approved"),
                 Ruling::Reject => ("result.review", "rejected"),

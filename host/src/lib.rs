@@ -3,13 +3,14 @@
 //! In the order of the flow: [`event`] and [`config`] are the words; [`rules`] decide and touch nothing;
 //! [`outside`] touches the world and decides nothing; [`stages`] bring the two together, one stage a file;
 //! [`pipeline`] knows the order; [`story`] tells a run to people; [`notices`] tells people what
-//! they should know; [`reception`] and [`web`] hear external
+//! they should know and [`escalate`] has people elsewhere decide; [`reception`] and [`web`] hear external
 //! applications; [`fleet`] is this host among others; [`commands`] are the command line's verbs.
 //! See ARCHITECTURE.md.
 
 pub mod commands;
 pub mod conduct;
 pub mod config;
+pub mod escalate;
 pub mod event;
 pub mod failpoint;
 pub mod fleet;

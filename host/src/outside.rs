@@ -10,6 +10,7 @@ pub mod dropbox;
 pub mod footprint;
 pub mod git;
 pub mod hook;
+pub mod humanrail;
 pub mod lease;
 pub mod lookout;
 pub mod nats;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::config::App;
-use crate::event::{Fact, Review};
+use crate::event::{Fact, Review, Task, TaskEnd};
 use crate::outside::bus::{Bus, BusError};
 use crate::outside::dropbox::Dropbox;
 use crate::outside::store::{Store, StoreError};
@@ -109,6 +109,28 @@ pub async fn decide(
 ) -> Result<(), StoreError> {
     let given = review::given(project, review, id, Timestamp::now());
     store.import_and_tell(given).await.map(drop)
+}
+
+/// Keeps that people elsewhere were asked, once for each task.
+pub async fn posted(
+    store: &Store,
+    project: &str,
+    task: Task,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let event = review::posted(project, task, at);
+    store.import_and_tell(event).await.map(drop)
+}
+
+/// Keeps what came of it, once.
+pub async fn ended(
+    store: &Store,
+    project: &str,
+    end: TaskEnd,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let event = review::ended(project, end, at);
+    store.import_and_tell(event).await.map(drop)
 }
 
 /// For as long as the process runs: keeps what commands leave.

@@ -320,6 +320,8 @@ async fn everything_that_tournaments_really_tell_is_well_told() {
         Kind::RunReviewed,
         Kind::DigestMade,
         Kind::NoticeSent,
+        Kind::TaskPosted,
+        Kind::TaskEnded,
     ];
     let missing: Vec<&Kind> = Kind::ALL
         .iter()

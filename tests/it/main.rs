@@ -18,6 +18,7 @@ mod formats;
 mod fuzz;
 mod golden;
 mod hostile;
+mod humanrail;
 mod investigator;
 mod keeping;
 mod manifests;

@@ -7,6 +7,7 @@ pub mod discord;
 pub mod flaky;
 pub mod fleet;
 pub mod guests;
+pub mod humanrail;
 pub mod javascript;
 pub mod nats;
 pub mod python;

@@ -54,7 +54,7 @@ fn main() -> anyhow::Result<()> {
         Some("bench") if args[1..] == ["setup"] => {
             story_as_benchmark(&root, "warm::measure::", &[])
         }
-        Some("bench") if args[1..] == ["apps"] => story_as_benchmark(&root, "apps::rate::", &[]),
+        Some("bench") if args[1..] == ["apps"] => bench_apps(&root),
         Some("bench") if args[1..] == ["tournament"] => bench_tournament(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),
@@ -147,6 +147,20 @@ fn bench_swap(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The story of `tests/it/apps/rate.rs`, with everything optimised: what is measured is what an operator runs.
+fn bench_apps(root: &Path) -> anyhow::Result<()> {
+    let optimised = ["--profile", "measure"];
+    prerequisites::install()?;
+    guests::build(root)?;
+    let mut program = cargo(root);
+    program.arg("build").args(optimised).args(FEATURES);
+    run("building", program.args(["-p", "changebus"]))?;
+    run(
+        "telling apps::rate",
+        &mut it(root, "apps::rate::", &optimised),
+    )
+}
+
 /// The story of `tests/it/flakes`, for as many pushes as it takes to believe it.
 fn bench_triage(root: &Path) -> anyhow::Result<()> {
     story_as_benchmark(root, "flakes::", &[("CHANGEBUS_PUSHES", "200")])
@@ -167,14 +181,21 @@ fn story_as_benchmark(root: &Path, story: &str, env: &[(&str, &str)]) -> anyhow:
     run("building", cargo(root).arg("build").args(FEATURES))?;
     run(
         &format!("telling {story}"),
-        cargo(root)
-            .arg("test")
-            .args(FEATURES)
-            .args(["--test", "it", story])
-            .args(["--", "--include-ignored", "--nocapture"])
-            .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md"))
-            .envs(env.iter().copied()),
+        it(root, story, &[]).envs(env.iter().copied()),
     )
+}
+
+/// These stories, which may keep a table.
+fn it(root: &Path, story: &str, flags: &[&str]) -> Command {
+    let mut command = cargo(root);
+    command
+        .arg("test")
+        .args(FEATURES)
+        .args(flags)
+        .args(["--test", "it", story])
+        .args(["--", "--include-ignored", "--nocapture"])
+        .env("CHANGEBUS_BENCH_TABLE", root.join("docs/benchmarks.md"));
+    command
 }
 
 /// The story of `tests/it/chaos.rs`, for as long and with the faults that are asked for.

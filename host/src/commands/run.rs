@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
+use crate::escalate;
 use crate::event::{Fact, RunId};
 use crate::notices;
 use crate::outside::store::{Store, StoreError};
@@ -30,7 +31,8 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     house.plugins.watch()?;
     // Before the first test is started: from then on, being asked to stop includes ending it.
     let mut terminate = signal(SignalKind::terminate())?;
-    let web = Web::open(&house.settings, &house.store).await?;
+    let hints = Arc::new(Notify::new());
+    let web = Web::open(&house.settings, &house.store, hints.clone()).await?;
     let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));
     let count = house.settings.projects.len() as u32;
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
@@ -39,6 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     let (apps, store) = (house.settings.apps.clone(), house.store.clone());
     tasks.spawn(reception::attend(apps, store, bells.clone()));
     tasks.spawn(notices::attend(house.clone()));
+    tasks.spawn(escalate::attend(house.clone(), hints));
     let (state, store) = (house.settings.host.state.clone(), house.store.clone());
     tasks.spawn(async move { reception::collect(&state, &store).await });
     if let Some(web) = web {

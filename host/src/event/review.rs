@@ -38,6 +38,28 @@ pub enum Channel {
     Humanrail,
 }
 
+/// A decision that people elsewhere were asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// As the service calls it.
+    pub id: String,
+    pub run: RunId,
+    /// The event that made the run wait for people.
+    pub about: String,
+}
+
+/// How that came out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskEnd {
+    pub id: String,
+    pub run: RunId,
+    /// `verified`, `failed`, `cancelled` or `expired`.
+    pub status: String,
+    /// What is to be known about it, where it was not decided.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub why: String,
+}
+
 impl Channel {
     pub fn name(self) -> &'static str {
         match self {

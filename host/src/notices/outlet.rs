@@ -1,22 +1,24 @@
 //! The places where notices go, each in its own form.
 //!
-//! Touches: http.
+//! Touches: http (through `outside/hook`), clock.
 //! Change here: when notices can go to another kind of place.
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use crate::config::{Secret, Sink, SinkKind};
 use crate::outside::hook::{Hook, HookError};
-use crate::rules::discord;
 use crate::rules::notices::{Notice, NoticeKind, Urgency};
+use crate::rules::{discord, signature};
 
 /// Where one sink's notices go.
 pub struct Outlet {
     kind: SinkKind,
     hook: Hook,
+    secret: Option<String>,
 }
 
 /// Why a message is not there.
@@ -35,10 +37,11 @@ impl Outlet {
             Ok::<_, String>(read.expose_secret().trim().to_owned())
         };
         let secret = sink.secret.as_ref().map(read).transpose()?;
-        let hook = Hook::new(&read(&sink.url)?, secret).map_err(|e| e.to_string())?;
+        let hook = Hook::new(&read(&sink.url)?).map_err(|e| e.to_string())?;
         Ok(Outlet {
             kind: sink.kind,
             hook,
+            secret,
         })
     }
 
@@ -52,7 +55,11 @@ impl Outlet {
 
     /// `key` is the same whenever this message is sent again.
     pub async fn send(&self, message: &Value, key: &str) -> Result<(), Unsent> {
-        self.hook.post(message, key).await.map_err(unsent)
+        let body = message.to_string();
+        let now = Timestamp::now().as_second();
+        let signature = self.secret.as_ref();
+        let signature = signature.map(|secret| signature::sign(secret, now, body.as_bytes()));
+        self.hook.post(body, key, signature).await.map_err(unsent)
     }
 }
 

@@ -1,20 +1,16 @@
 //! An address that takes JSON: a webhook of Discord, or of the operator's own.
 //!
-//! Touches: http, clock.
+//! Touches: http.
 //! Change here: when what is posted should carry another header, or an answer means something else.
 
 use std::time::Duration;
 
-use hmac::{Hmac, KeyInit, Mac};
-use jiff::Timestamp;
 use reqwest::{StatusCode, Url, header};
 use serde_json::Value;
-use sha2::Sha256;
 
 use super::tls;
 
 const ANSWERING: Duration = Duration::from_secs(30);
-/// `t=SECONDS,v1=HEX`: HMAC-SHA256 over `SECONDS.BODY`.
 const SIGNATURE: &str = "X-ChangeBus-Signature";
 const KEY: &str = "Idempotency-Key";
 /// Of an answer's words.
@@ -25,7 +21,6 @@ const QUOTED: usize = 200;
 pub struct Hook {
     client: reqwest::Client,
     address: Url,
-    secret: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +38,7 @@ pub enum HookError {
 }
 
 impl Hook {
-    pub fn new(address: &str, secret: Option<String>) -> Result<Hook, HookError> {
+    pub fn new(address: &str) -> Result<Hook, HookError> {
         tls::prepare();
         let address = Url::parse(address).map_err(|e| HookError::Address(e.to_string()))?;
         if !matches!(address.scheme(), "http" | "https") {
@@ -54,23 +49,23 @@ impl Hook {
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(|e| HookError::Away(e.to_string()))?;
-        Ok(Hook {
-            client,
-            address,
-            secret,
-        })
+        Ok(Hook { client, address })
     }
 
     /// Returns once it was taken. `key` is the same whenever the same is posted again.
-    pub async fn post(&self, message: &Value, key: &str) -> Result<(), HookError> {
-        let body = message.to_string();
+    pub async fn post(
+        &self,
+        body: String,
+        key: &str,
+        signature: Option<String>,
+    ) -> Result<(), HookError> {
         let mut request = self
             .client
             .post(self.address.clone())
             .header(header::CONTENT_TYPE, "application/json")
             .header(KEY, key);
-        if let Some(secret) = &self.secret {
-            request = request.header(SIGNATURE, sign(secret, Timestamp::now().as_second(), &body));
+        if let Some(signature) = signature {
+            request = request.header(SIGNATURE, signature);
         }
         let answer = request.body(body).send().await;
         let answer = answer.map_err(|e| HookError::Away(e.without_url().to_string()))?;
@@ -106,17 +101,4 @@ fn wait(said: &str, header: Option<f64>) -> Option<Duration> {
     let told = told.and_then(|told| told["retry_after"].as_f64());
     let seconds = told.or(header)?;
     Duration::try_from_secs_f64(seconds).ok()
-}
-
-fn sign(secret: &str, seconds: i64, body: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .expect("a key of HMAC may have any length");
-    mac.update(format!("{seconds}.{body}").as_bytes());
-    let hex: String = mac
-        .finalize()
-        .into_bytes()
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    format!("t={seconds},v1={hex}")
 }

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::event::{
     ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus,
-    Sighting, TestReport, Usage,
+    Sighting, Task, TestReport, Usage,
 };
 
 mod bodies;
@@ -535,6 +535,11 @@ impl Store {
     /// Runs that wait for people, oldest first.
     pub async fn waiting_for_people(&self) -> Result<Vec<Waiting>, StoreError> {
         self.read(reviews::waiting).await
+    }
+
+    /// Every task that people elsewhere were given, and whether something came of it.
+    pub async fn tasks(&self) -> Result<Vec<(Task, bool)>, StoreError> {
+        self.read(reviews::tasks).await
     }
 
     /// What people decided about runs of this project, given after this place in the log.

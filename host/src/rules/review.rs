@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::apps;
 use super::run::Run;
-use crate::event::{Action, Delivery, Event, Fact, Review, Ruling, Verdict};
+use crate::event::{Action, Delivery, Event, Fact, Review, Ruling, Task, TaskEnd, Verdict};
 
 /// Why a decision cannot be taken; one line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,18 @@ pub fn candidates(run: &Run) -> Vec<&str> {
 pub fn given(project: &str, review: Review, id: &str, at: Timestamp) -> Event {
     let id = apps::derived(&["review", &review.run.0, id]);
     apps::stated(id, at, project, Fact::ReviewGiven { review })
+}
+
+/// A task as an event of every log.
+pub fn posted(project: &str, task: Task, at: Timestamp) -> Event {
+    let id = apps::derived(&["task", &task.id]);
+    apps::stated(id, at, project, Fact::TaskPosted { task })
+}
+
+/// The end of a task as an event of every log.
+pub fn ended(project: &str, end: TaskEnd, at: Timestamp) -> Event {
+    let id = apps::derived(&["task-end", &end.id]);
+    apps::stated(id, at, project, Fact::TaskEnded { end })
 }
 
 /// The verdict that a human's approval makes.

@@ -299,6 +299,8 @@ impl Run {
             | Fact::Noted { .. }
             | Fact::DigestMade { .. }
             | Fact::NoticeSent { .. }
+            | Fact::TaskPosted { .. }
+            | Fact::TaskEnded { .. }
             | Fact::ReviewGiven { .. } => Err("it belongs to no run"),
             Fact::Reviewed { .. } => Ok(()),
             Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
@@ -321,6 +323,8 @@ impl Run {
             | Fact::Noted { .. }
             | Fact::DigestMade { .. }
             | Fact::NoticeSent { .. }
+            | Fact::TaskPosted { .. }
+            | Fact::TaskEnded { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, given } => self.take_review(review, given),
             Fact::Tested {

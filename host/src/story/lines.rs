@@ -243,6 +243,17 @@ fn fact_words(fact: &Fact) -> (Tone, String) {
             None => plain(format!("told to {}", sent.sink)),
             Some(why) => (Tone::Bad, format!("not told to {}: {why}", sent.sink)),
         },
+        Fact::TaskPosted { task } => plain(format!(
+            "{}: people elsewhere are asked, task {}",
+            task.run, task.id
+        )),
+        Fact::TaskEnded { end } => match end.why.as_str() {
+            "" => plain(format!("{}: task {}, {}", end.run, end.status, end.id)),
+            why => (
+                Tone::Open,
+                format!("{}: task {}: {why}", end.run, end.status),
+            ),
+        },
         Fact::ReviewGiven { review } => plain(format!("{}: {}", review.run, review_words(review))),
         Fact::Reviewed { review, .. } => (Tone::Heading, review_words(review)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),

@@ -114,6 +114,8 @@ impl<'a> Tale<'a> {
             | Fact::Noted { .. }
             | Fact::DigestMade { .. }
             | Fact::NoticeSent { .. }
+            | Fact::TaskPosted { .. }
+            | Fact::TaskEnded { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, .. } => self.take_review(review),
             Fact::Tested {

@@ -3,12 +3,14 @@
 //! Touches: sqlite.
 //! Change here: when a run stops waiting for another reason.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
 use super::ReadError;
 use super::record::{COLUMNS, read_event, timestamp};
-use crate::event::{Event, Review, Ruling, RunId};
+use crate::event::{Event, Fact, Review, Ruling, RunId, Task};
 
 /// A run that waits for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Waiting {
     pub run: RunId,
     pub project: String,
     pub since: Timestamp,
+    /// The event that asked for people.
+    pub because: String,
 }
 
 /// What settled it may have been taken in before.
@@ -65,7 +69,7 @@ pub fn settle(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Res
 /// Oldest first.
 pub fn waiting(c: &Connection) -> rusqlite::Result<Vec<Waiting>> {
     c.prepare_cached(
-        "SELECT reviews.run, reviews.project, events.at FROM reviews JOIN events USING (seq)
+        "SELECT reviews.run, reviews.project, events.at, events.id FROM reviews JOIN events USING (seq)
          WHERE state = 'waiting' ORDER BY seq",
     )?
     .query_map([], |row| {
@@ -73,9 +77,32 @@ pub fn waiting(c: &Connection) -> rusqlite::Result<Vec<Waiting>> {
             run: RunId(row.get(0)?),
             project: row.get(1)?,
             since: timestamp(row.get(2)?),
+            because: row.get(3)?,
         })
     })?
     .collect()
+}
+
+/// Every task that was posted, and whether something came of it.
+pub fn tasks(c: &Connection) -> Result<Vec<(Task, bool)>, ReadError> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE type IN ('task-posted', 'task-ended') AND at > 0 ORDER BY seq"
+    );
+    let mut statement = c.prepare_cached(&query)?;
+    let mut rows = statement.query([])?;
+    let (mut posted, mut ended) = (vec![], BTreeSet::new());
+    while let Some(row) = rows.next()? {
+        match read_event(row)?.fact {
+            Fact::TaskPosted { task } => posted.push(task),
+            Fact::TaskEnded { end } => drop(ended.insert(end.id)),
+            _ => {}
+        }
+    }
+    let with_end = |task: Task| {
+        let has_ended = ended.contains(&task.id);
+        (task, has_ended)
+    };
+    Ok(posted.into_iter().map(with_end).collect())
 }
 
 /// Decisions about runs of this project that were given after this place in the log.

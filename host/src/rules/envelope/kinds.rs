@@ -42,6 +42,8 @@ pub enum Kind {
     DigestMade,
     NoticeSent,
     ReviewGiven,
+    TaskPosted,
+    TaskEnded,
     RunReviewed,
     StageFailed,
     RunClosed,
@@ -57,7 +59,7 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 36] = [
+    pub const ALL: [Kind; 38] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
@@ -91,6 +93,8 @@ impl Kind {
         Kind::DigestMade,
         Kind::NoticeSent,
         Kind::ReviewGiven,
+        Kind::TaskPosted,
+        Kind::TaskEnded,
         Kind::RunReviewed,
         Kind::StageFailed,
         Kind::RunClosed,
@@ -133,6 +137,8 @@ impl Kind {
             Fact::DigestMade { .. } => Kind::DigestMade,
             Fact::NoticeSent { .. } => Kind::NoticeSent,
             Fact::ReviewGiven { .. } => Kind::ReviewGiven,
+            Fact::TaskPosted { .. } => Kind::TaskPosted,
+            Fact::TaskEnded { .. } => Kind::TaskEnded,
             Fact::Reviewed { .. } => Kind::RunReviewed,
             Fact::StageFailed { .. } => Kind::StageFailed,
             Fact::RunClosed { .. } => Kind::RunClosed,
@@ -242,6 +248,8 @@ impl Kind {
             Kind::DigestMade => of("dev.cdeventsx.changebus-digest.made.0.1.0", "digest-made"),
             Kind::NoticeSent => of("dev.cdeventsx.changebus-notice.sent.0.1.0", "notice-sent"),
             Kind::ReviewGiven => of("dev.cdeventsx.changebus-review.given.0.1.0", "review-given"),
+            Kind::TaskPosted => of("dev.cdeventsx.changebus-task.posted.0.1.0", "task-posted"),
+            Kind::TaskEnded => of("dev.cdeventsx.changebus-task.ended.0.1.0", "task-ended"),
             Kind::RunReviewed => of("dev.cdeventsx.changebus-run.reviewed.0.1.0", "reviewed"),
             Kind::StageFailed => of("dev.cdeventsx.changebus-stage.failed.0.1.0", "stage-failed"),
             Kind::RunClosed => of("dev.cdeventsx.changebus-run.closed.0.1.0", "run-closed"),
