@@ -64,7 +64,9 @@ fn mac(secret: &str, seconds: i64, body: &[u8]) -> Hmac<Sha256> {
 fn bytes(hex: &str) -> Option<Vec<u8>> {
     let pairs = hex.as_bytes().chunks(2);
     let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    (hex.len() % 2 == 0).then(|| pairs.map(byte).collect())?
+    hex.len()
+        .is_multiple_of(2)
+        .then(|| pairs.map(byte).collect())?
 }
 
 #[cfg(test)]
