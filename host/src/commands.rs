@@ -329,7 +329,8 @@ pub fn plugin_dirs(config: &Config) -> Vec<PathBuf> {
 fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
     let named = [&config.bus.password, &config.bus.token].into_iter();
     let named = named.chain(config.apps.values().map(|app| &app.token));
-    let read = named.flatten().filter_map(|s| s.read().ok());
+    let named = named.flatten().chain(config.http.people.values());
+    let read = named.filter_map(|s| s.read().ok());
     let found: Vec<String> = read.map(|s| s.expose_secret().to_owned()).collect();
     found.into_iter()
 }

@@ -13,9 +13,11 @@ use crate::outside::wasm::Capability;
 
 mod apps;
 mod bus;
+mod http;
 
-pub use apps::{App, Http, Piece, Route, pieces};
+pub use apps::{App, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
+pub use http::Http;
 
 /// The whole configuration. Every table refuses keys it does not know.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
@@ -528,7 +530,8 @@ impl Config {
             }
             project.validate(name, &invalid)?;
         }
-        apps::validate(self, &invalid)
+        apps::validate(self, &invalid)?;
+        http::validate(self, &invalid)
     }
 }
 

@@ -275,7 +275,8 @@ fn wants<'a>(name: &'a str, project: &'a crate::config::Project) -> Wants<'a> {
     }
 }
 
-fn name(config: &Config) -> Result<String, FleetError> {
+/// What this host is called.
+pub fn name(config: &Config) -> Result<String, FleetError> {
     if !config.host.name.is_empty() {
         return Ok(config.host.name.clone());
     }
