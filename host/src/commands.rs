@@ -335,6 +335,7 @@ fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
     let of_sinks = config.notices.values();
     let of_sinks = of_sinks.flat_map(|sink| [Some(&sink.url), sink.secret.as_ref()]);
     let named = named.flatten().chain(of_sinks.flatten());
+    let named = named.chain(config.http.people.values());
     let read = named.filter_map(|s| s.read().ok());
     let found: Vec<String> = read.map(|s| s.expose_secret().to_owned()).collect();
     found.into_iter()

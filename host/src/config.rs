@@ -13,12 +13,14 @@ use crate::outside::wasm::Capability;
 
 mod apps;
 mod bus;
+mod http;
 mod humanrail;
 mod notices;
 mod store;
 
-pub use apps::{App, Http, Piece, Route, pieces};
+pub use apps::{App, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
+pub use http::Http;
 pub use humanrail::{Currency, Humanrail, RiskTier};
 pub use notices::{DigestTime, Sink, SinkKind};
 pub use store::Store;
@@ -540,6 +542,7 @@ impl Config {
             project.validate(name, &invalid)?;
         }
         apps::validate(self, &invalid)?;
+        http::validate(self, &invalid)?;
         notices::validate(self, &invalid)?;
         humanrail::validate(self, &invalid)
     }

@@ -287,7 +287,7 @@ fn wants<'a>(name: &'a str, project: &'a crate::config::Project) -> Wants<'a> {
     }
 }
 
-/// What others call this host.
+/// What this host is called.
 pub fn name(config: &Config) -> Result<String, FleetError> {
     if !config.host.name.is_empty() {
         return Ok(config.host.name.clone());

@@ -19,13 +19,16 @@ mod report;
 mod screen;
 mod tale;
 pub mod text;
+mod words;
 
 pub use lines::{
-    AppStatus, ProjectStatus, app_lines, event_line, flake_line, project_line, run_line,
+    AppStatus, ProjectStatus, app_lines, event_line, flake_line, project_line, review_words,
+    run_line,
 };
 pub use look::Look;
 pub use report::report;
 pub use screen::screen;
+pub use words::{Words, event_words, sighting_words};
 
 use tale::{Attempt, Tale};
 
@@ -237,7 +240,7 @@ fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
     rounded(to.duration_since(from).as_secs_f64().max(0.0), 1e3)
 }
 
-fn state_name(state: VariantState) -> &'static str {
+pub fn state_name(state: VariantState) -> &'static str {
     match state {
         VariantState::Won => "won",
         VariantState::Lost => "lost",
@@ -264,7 +267,7 @@ pub fn status_name(status: RunStatus) -> &'static str {
 }
 
 /// `1 file`, `2 files`
-fn count(number: usize, noun: &str) -> String {
+pub fn count(number: usize, noun: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
     format!("{number} {noun}{plural}")
 }
@@ -279,7 +282,7 @@ fn diff_words(candidate: &Candidate) -> String {
     format!("{files} +{insertions} -{deletions}")
 }
 
-fn dollars(amount: f64) -> String {
+pub fn dollars(amount: f64) -> String {
     match amount {
         0.0 => "$0".to_owned(),
         some if some < 1.0 => format!("${some:.4}"),
@@ -287,7 +290,7 @@ fn dollars(amount: f64) -> String {
     }
 }
 
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 10.0 => format!("{s:.1} s"),
         s if s < 120.0 => format!("{s:.0} s"),

@@ -1,7 +1,8 @@
-//! What the daemon answers over HTTP: messages of external applications, and whether it is there.
+//! What the daemon answers over HTTP: the page, messages of external applications, and whether it is there.
 //!
-//! Touches: http (a listener), sqlite (through the store), clock.
-//! Change here: when there is another address to ask. What becomes of a message is `reception.rs`.
+//! Touches: http (a listener), sqlite (through the store), clock, chance.
+//! Change here: when there is another address to ask. What becomes of a message is `reception.rs`; the page is
+//! `web/pages.rs`, and who is answered there is `web/guard.rs`.
 //!
 //! Nothing that changes anything is answered without a token.
 
@@ -13,7 +14,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use jiff::Timestamp;
@@ -23,11 +25,18 @@ use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-use crate::config::{App, Config};
+use crate::config::{App, Config, Secret};
 use crate::outside::store::Store;
 use crate::reception::{self, Heard, ReceptionError};
 use crate::rules::apps::{NotTaken, Said, attributes};
 use crate::rules::signature;
+
+use guard::Guard;
+use live::Live;
+
+mod guard;
+mod live;
+mod pages;
 
 /// For a whole message to arrive.
 const ARRIVING: Duration = Duration::from_secs(10);
@@ -44,8 +53,10 @@ pub enum WebError {
     },
     #[error("humanrail.webhook_secret: {0}")]
     Humanrail(String),
-    #[error("apps.{app}.token: {why}")]
-    Token { app: String, why: String },
+    #[error("{key}: {why}")]
+    Token { key: String, why: String },
+    #[error("the system gives no random numbers")]
+    Chance,
 }
 
 struct Front {
@@ -64,6 +75,8 @@ struct Front {
 pub struct Web {
     listener: TcpListener,
     router: Router,
+    store: Store,
+    live: Live,
 }
 
 impl Web {
@@ -87,12 +100,22 @@ impl Web {
             store: store.clone(),
             entrances: tokio::sync::Semaphore::new(AT_ONCE),
         });
+        let live = Live::default();
+        let guard = guard(config, address)?;
+        let desk = pages::Desk::new(store.clone(), config.clone(), guard, live.clone());
         let router = Router::new()
             .route("/health", get(async || Json(json!({ "status": "ok" }))))
             .route("/apps/{app}/{event}", post(message))
             .route("/webhooks/humanrail", post(humanrail))
-            .with_state(front);
-        Ok(Some(Web { listener, router }))
+            .with_state(front)
+            .merge(pages::router(Arc::new(desk)))
+            .layer(map_response(guarded));
+        Ok(Some(Web {
+            listener,
+            router,
+            store: store.clone(),
+            live,
+        }))
     }
 
     /// Answers for as long as the process runs.
@@ -100,10 +123,76 @@ impl Web {
         if let Ok(address) = self.listener.local_addr() {
             tracing::info!(%address, "answering");
         }
-        if let Err(error) = axum::serve(self.listener, self.router).await {
-            tracing::error!("nothing is answered any more: {error}");
+        tokio::select! {
+            ended = axum::serve(self.listener, self.router).into_future() => {
+                tracing::error!("nothing is answered any more: {ended:?}");
+            }
+            () = self.live.follow(self.store) => {}
         }
     }
+}
+
+/// What every answer says: nothing in it may come from elsewhere, be shown elsewhere, or be taken for something else.
+/// Forms need the origin that `no-referrer` would hide from ourselves too.
+const HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self' data:; \
+             form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        ),
+    ),
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::REFERRER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+async fn guarded(mut answer: Response) -> Response {
+    let headers = answer.headers_mut();
+    for (name, value) in HEADERS {
+        headers.insert(name, value);
+    }
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    answer
+}
+
+fn guard(config: &Config, listen: SocketAddr) -> Result<Guard, WebError> {
+    let mut tokens = BTreeMap::new();
+    for (name, secret) in &config.http.people {
+        let token = token(&format!("http.people.{name}"), secret)?;
+        tokens.insert(name.clone(), token);
+    }
+    let mut key = [0; 32];
+    rustls::crypto::ring::default_provider()
+        .secure_random
+        .fill(&mut key)
+        .map_err(|_| WebError::Chance)?;
+    Guard::new(&config.http, listen, &tokens, key).map_err(|(name, why)| WebError::Token {
+        key: format!("http.people.{name}"),
+        why: why.to_owned(),
+    })
+}
+
+fn token(key: &str, secret: &Secret) -> Result<String, WebError> {
+    let token = secret.read().map_err(|e| WebError::Token {
+        key: key.to_owned(),
+        why: e.to_string(),
+    })?;
+    Ok(token.expose_secret().to_owned())
 }
 
 fn tokens(apps: &BTreeMap<String, App>) -> Result<BTreeMap<String, String>, WebError> {
@@ -112,16 +201,8 @@ fn tokens(apps: &BTreeMap<String, App>) -> Result<BTreeMap<String, String>, WebE
         let Some(secret) = &app.token else {
             continue;
         };
-        let no = |why: String| WebError::Token {
-            app: name.clone(),
-            why,
-        };
-        let token = secret.read().map_err(|e| no(e.to_string()))?;
-        let token = token.expose_secret().trim();
-        if token.is_empty() {
-            return Err(no("it is empty".to_owned()));
-        }
-        tokens.insert(name.clone(), token.to_owned());
+        let token = token(&format!("apps.{name}.token"), secret)?;
+        tokens.insert(name.clone(), token);
     }
     Ok(tokens)
 }

@@ -65,6 +65,7 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
         project: args.project.clone(),
         run: args.run.clone().map(RunId),
         subject_prefix: args.subject.clone(),
+        before: None,
     };
     let look = progress::look(std::io::stdout().is_terminal());
     let mut seen = args.since;

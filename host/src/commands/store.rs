@@ -185,6 +185,7 @@ async fn hand_on(config: &Config, export: &Export) -> anyhow::Result<ExitCode> {
         project: export.project.clone(),
         run,
         subject_prefix: None,
+        before: None,
     };
     let host = match export.cloudevents {
         true => Some(fleet::name(config)?),

@@ -1,22 +1,14 @@
-//! What `[apps.NAME]` and `[http]` say.
+//! What `[apps.NAME]` says.
 //!
 //! Touches: nothing.
 //! Change here: when something else can become of what an application says, or a text can quote something new.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Config, ConfigError, Secret, is_plain_name};
-
-/// What this host listens on; nothing where nothing is said.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Http {
-    pub listen: Option<SocketAddr>,
-}
 
 /// An external application that may publish `app.NAME.EVENT`; one that is not named is not heard.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -105,7 +97,7 @@ fn is_field(path: &str) -> bool {
         || deeper.is_some_and(|d| d.split('.').all(|part| !part.is_empty()))
 }
 
-type Invalid<'a> = dyn Fn(String, String, &str) -> ConfigError + 'a;
+pub(super) type Invalid<'a> = dyn Fn(String, String, &str) -> ConfigError + 'a;
 
 pub(super) fn validate(config: &Config, invalid: &Invalid<'_>) -> Result<(), ConfigError> {
     for (name, app) in &config.apps {

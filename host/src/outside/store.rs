@@ -169,6 +169,8 @@ pub struct EventFilter {
     pub run: Option<RunId>,
     /// The literal start of the subject, such as `result.delivery.`.
     pub subject_prefix: Option<String>,
+    /// Only what stands before this place in the log.
+    pub before: Option<i64>,
 }
 
 /// One line about a run.

@@ -169,7 +169,7 @@ pub fn event_line(event: &Event, look: Look) -> String {
     line.trim_end().to_owned()
 }
 
-fn fact_words(fact: &Fact) -> (Tone, String) {
+pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
     let plain = |told: String| (Tone::Plain, told);
     match fact {
         Fact::Watched { sighting } => plain(sighting_words(sighting)),
@@ -324,7 +324,7 @@ fn call_words(call: &PluginCall) -> (Tone, String) {
     }
 }
 
-fn sighting_words(sighting: &Sighting) -> String {
+pub(super) fn sighting_words(sighting: &Sighting) -> String {
     match sighting {
         Sighting::Adopted { tip } => format!("watching from {} on", tip.short()),
         Sighting::Ignored { tip, reason } => {

@@ -79,24 +79,25 @@ pub fn events_after(
     filter: &EventFilter,
 ) -> Answer<Vec<Event>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM events WHERE seq > ?4 AND {} ORDER BY seq LIMIT ?5",
+        "SELECT {COLUMNS} FROM events WHERE seq > ?5 AND {} ORDER BY seq LIMIT ?6",
         filter.condition()
     );
-    let (project, run, prefix) = filter.values();
+    let (project, run, prefix, before) = filter.values();
     events(
         c,
         &query,
-        params![project, run, prefix, seq, row_limit(limit)],
+        params![project, run, prefix, before, seq, row_limit(limit)],
     )
 }
 
 pub fn last_events(c: &Connection, limit: usize, filter: &EventFilter) -> Answer<Vec<Event>> {
     let query = format!(
-        "SELECT {COLUMNS} FROM events WHERE {} ORDER BY seq DESC LIMIT ?4",
+        "SELECT {COLUMNS} FROM events WHERE {} ORDER BY seq DESC LIMIT ?5",
         filter.condition()
     );
-    let (project, run, prefix) = filter.values();
-    let mut found = events(c, &query, params![project, run, prefix, row_limit(limit)])?;
+    let (project, run, prefix, before) = filter.values();
+    let values = params![project, run, prefix, before, row_limit(limit)];
+    let mut found = events(c, &query, values)?;
     found.reverse();
     Ok(found)
 }
@@ -110,6 +111,7 @@ impl EventFilter {
             self.subject_prefix
                 .is_some()
                 .then_some("substr(subject, 1, length(?3)) = ?3"),
+            self.before.is_some().then_some("seq < ?4"),
         ];
         let asked: Vec<&str> = asked.into_iter().flatten().collect();
         if asked.is_empty() {
@@ -119,9 +121,10 @@ impl EventFilter {
         }
     }
 
-    fn values(&self) -> (Option<&str>, Option<&str>, Option<&str>) {
+    fn values(&self) -> (Option<&str>, Option<&str>, Option<&str>, Option<i64>) {
         let run = self.run.as_ref().map(|run| run.0.as_str());
-        (self.project.as_deref(), run, self.subject_prefix.as_deref())
+        let prefix = self.subject_prefix.as_deref();
+        (self.project.as_deref(), run, prefix, self.before)
     }
 }
 
