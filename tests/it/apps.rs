@@ -268,7 +268,8 @@ async fn what_is_said_on_the_stream_is_heard_by_every_host_and_followed_once() {
         let events = fleet
             .until(host, "all of it is heard and followed", done)
             .await;
-        events.iter().for_each(assert_well_told);
+        let own = events.iter().filter(|e| e.origin.is_none());
+        own.for_each(assert_well_told);
         assert_eq!(asked_runs(&events), [RunStatus::Green], "{host}");
         let alert = events.iter().find_map(|e| match &e.fact {
             Fact::Alerted { remark } => Some((e.project.clone(), remark.text.clone())),
