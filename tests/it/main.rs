@@ -22,6 +22,7 @@ mod investigator;
 mod manifests;
 mod orders;
 mod overhead;
+mod page;
 mod plugins;
 mod racing;
 mod recovery;

@@ -33,7 +33,8 @@ impl Http {
 pub(super) fn validate(config: &Config, invalid: &Invalid<'_>) -> Result<(), ConfigError> {
     for name in &config.http.names {
         if !is_host_name(name) {
-            let hint = "write the name as it stands in the address, in lower case and without a port";
+            let hint =
+                "write the name as it stands in the address, in lower case and without a port";
             return Err(invalid("http.names".into(), name.clone(), hint));
         }
     }

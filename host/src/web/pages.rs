@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use askama::Template;
+use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use axum::Router;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, Semaphore};
 
@@ -168,7 +168,11 @@ impl Frame {
             run: String::new(),
             still: false,
             name: visitor.0.as_ref().map(|p| p.name.clone()),
-            form: visitor.0.as_ref().and_then(|p| p.form.clone()).unwrap_or_default(),
+            form: visitor
+                .0
+                .as_ref()
+                .and_then(|p| p.form.clone())
+                .unwrap_or_default(),
             version: env!("CARGO_PKG_VERSION"),
         }
     }

@@ -38,10 +38,7 @@ struct Sandboxed {
     is_off: bool,
 }
 
-pub async fn page(
-    State(desk): State<Arc<Desk>>,
-    Extension(visitor): Extension<Visitor>,
-) -> Page {
+pub async fn page(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<Visitor>) -> Page {
     let settings = &desk.settings;
     let among_others = settings.bus.kind != BusKind::Embedded;
     let mut sandboxes = vec![];
@@ -56,7 +53,11 @@ pub async fn page(
     shown(&About {
         frame: Frame::new("About", "/about", &visitor),
         host: fleet::name(settings).unwrap_or_default(),
-        bus: if among_others { "a NATS server" } else { "embedded" },
+        bus: if among_others {
+            "a NATS server"
+        } else {
+            "embedded"
+        },
         backlog: among_others.then_some(backlog),
         newest: desk.store.newest().await?,
         sandboxes,

@@ -52,7 +52,9 @@ pub fn runs_a_day(runs: &[RunSummary], now: Timestamp) -> Option<Chart> {
         let Some(kind) = run.closed.and_then(kind) else {
             continue;
         };
-        let ago = today.since(day(run.opened_at)).map_or(DAYS, |s| s.get_days());
+        let ago = today
+            .since(day(run.opened_at))
+            .map_or(DAYS, |s| s.get_days());
         if (0..DAYS).contains(&ago) {
             days.entry(ago).or_default()[kind] += 1;
         }
@@ -149,9 +151,17 @@ mod tests {
             run(40, Some(RunStatus::Error)),
         ];
         let chart = runs_a_day(&runs, now).unwrap();
-        assert!(chart.svg.contains("3 runs in 30 days: 1 green, 1 fixed, 1 for people, 0 not fixed"));
+        assert!(
+            chart
+                .svg
+                .contains("3 runs in 30 days: 1 green, 1 fixed, 1 for people, 0 not fixed")
+        );
         assert_eq!(chart.svg.matches("<rect").count(), 3);
-        let days: Vec<_> = chart.days.iter().map(|d| (d.date.as_str(), d.counts)).collect();
+        let days: Vec<_> = chart
+            .days
+            .iter()
+            .map(|d| (d.date.as_str(), d.counts))
+            .collect();
         assert_eq!(
             days,
             [("2026-11-26", [1, 1, 0, 0]), ("2026-11-23", [0, 0, 1, 0])]

@@ -101,10 +101,7 @@ struct Overview {
     view: Arc<View>,
 }
 
-pub async fn page(
-    State(desk): State<Arc<Desk>>,
-    Extension(visitor): Extension<Visitor>,
-) -> Page {
+pub async fn page(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<Visitor>) -> Page {
     let frame = Frame::new("Overview", "/", &visitor);
     let view = view(&desk).await?;
     shown(&Overview { frame, view })
@@ -152,7 +149,13 @@ pub fn draining(desk: &Desk) -> Option<String> {
 /// Those of the configuration, and those of which there are runs.
 pub async fn names(desk: &Desk) -> Result<BTreeSet<String>, StoreError> {
     let mut names: BTreeSet<String> = desk.settings.projects.keys().cloned().collect();
-    names.extend(desk.store.runs(None, 1000).await?.into_iter().map(|r| r.project));
+    names.extend(
+        desk.store
+            .runs(None, 1000)
+            .await?
+            .into_iter()
+            .map(|r| r.project),
+    );
     Ok(names)
 }
 
@@ -183,7 +186,11 @@ async fn standing(desk: &Desk, name: &str) -> Result<Standing, StoreError> {
     Ok(Standing {
         name: name.to_owned(),
         branch: configured.map_or_else(String::new, |p| line(&p.branch)),
-        tip: desk.store.last_tip(name).await?.map(|tip| tip.short().to_owned()),
+        tip: desk
+            .store
+            .last_tip(name)
+            .await?
+            .map(|tip| tip.short().to_owned()),
         state: last.map_or("unknown", |run| state(run.closed)),
         remark: remark(&desk.store, name, last).await?,
         last: last.map(|run| Last {

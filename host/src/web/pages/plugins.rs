@@ -48,10 +48,7 @@ struct Trouble {
     what: String,
 }
 
-pub async fn page(
-    State(desk): State<Arc<Desk>>,
-    Extension(visitor): Extension<Visitor>,
-) -> Page {
+pub async fn page(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<Visitor>) -> Page {
     let calls = desk.store.plugin_calls(CALLS).await?;
     let costs = costs(&calls);
     let mut strategies = vec![];
@@ -62,7 +59,12 @@ pub async fn page(
     shown(&PluginsPage {
         frame: Frame::new("Plugins", "/plugins", &visitor),
         strategies,
-        troubles: calls.iter().rev().flat_map(troubles).take(REFUSALS).collect(),
+        troubles: calls
+            .iter()
+            .rev()
+            .flat_map(troubles)
+            .take(REFUSALS)
+            .collect(),
         calls: calls.len(),
     })
 }
@@ -122,7 +124,10 @@ fn troubles(event: &Event) -> Vec<Trouble> {
     };
     let one = |what: String| Trouble {
         at: time(event.at),
-        run: event.run.as_ref().map_or_else(String::new, |run| run.0.clone()),
+        run: event
+            .run
+            .as_ref()
+            .map_or_else(String::new, |run| run.0.clone()),
         role: line(&call.role.to_string()),
         plugin: line(&call.plugin.name),
         what: line(&what),

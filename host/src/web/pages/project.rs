@@ -95,7 +95,10 @@ pub async fn page(
     shown(&ProjectPage {
         frame,
         branch: configured.map(|p| line(&p.branch)),
-        tip: store.last_tip(&name).await?.map(|tip| tip.short().to_owned()),
+        tip: store
+            .last_tip(&name)
+            .await?
+            .map(|tip| tip.short().to_owned()),
         sighting: sighting.as_ref().map(story::sighting_words),
         newer: nth.checked_sub(1),
         older: (end < runs.len() && nth + 1 < PAGES).then_some(nth + 1),

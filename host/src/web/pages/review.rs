@@ -35,10 +35,7 @@ struct ReviewPage {
     more_wait: usize,
 }
 
-pub async fn list(
-    State(desk): State<Arc<Desk>>,
-    Extension(visitor): Extension<Visitor>,
-) -> Page {
+pub async fn list(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<Visitor>) -> Page {
     let waiting = desk.store.waiting_for_people().await?;
     let told = waiting.len().min(WAITING);
     shown(&ReviewPage {
@@ -86,7 +83,9 @@ async fn take(
 ) -> Result<Result<(), String>, Trouble> {
     let events = desk.store.run_events(id).await?;
     let Some(run) = Run::replay(&events).ok().flatten() else {
-        return Err(Trouble::NotFound(format!("{id}: the log knows no such run")));
+        return Err(Trouble::NotFound(format!(
+            "{id}: the log knows no such run"
+        )));
     };
     if !desk.settings.projects.contains_key(&run.project) {
         return Ok(Err(format!(

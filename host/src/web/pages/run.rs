@@ -89,9 +89,8 @@ struct Variant {
     tests: story::TestCounts,
     lost: Vec<String>,
     output: String,
-    files: u32,
-    insertions: u32,
-    deletions: u32,
+    /// How much the patch changes.
+    touches: String,
     diff: Vec<DiffLine>,
     rationale: String,
     tokens_in: u64,
@@ -133,7 +132,9 @@ pub async fn made(
 ) -> Result<RunPage, Trouble> {
     let events = desk.store.run_events(&id).await?;
     let (Some(story), Some(words)) = (Story::of(&events), Words::of(&events)) else {
-        return Err(Trouble::NotFound(format!("{id}: the log knows no such run")));
+        return Err(Trouble::NotFound(format!(
+            "{id}: the log knows no such run"
+        )));
     };
     let run = Run::replay(&events).ok().flatten();
     let pending = pending(desk, &story.project, &id, &events).await?;
@@ -159,7 +160,12 @@ pub async fn made(
         commits: commits.iter().take(TESTS).map(commit).collect(),
         before: head.map(tested),
         more_failing: story.failing.len().saturating_sub(TESTS),
-        failing: story.failing.iter().take(TESTS).map(|t| failing(t, head)).collect(),
+        failing: story
+            .failing
+            .iter()
+            .take(TESTS)
+            .map(|t| failing(t, head))
+            .collect(),
         variants: variants(&story, &events),
         reviews: reviews(&events),
         pending,
@@ -175,7 +181,10 @@ pub async fn made(
 fn review_form(run: &Run, Visitor(person): &Visitor) -> ReviewForm {
     let winner = run.verdict.as_ref().and_then(|v| v.winner.clone());
     ReviewForm {
-        candidates: review::candidates(run).into_iter().map(str::to_owned).collect(),
+        candidates: review::candidates(run)
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
         winner: winner.unwrap_or_default(),
         may: person.is_some(),
     }
@@ -256,24 +265,34 @@ fn variant(
         let mut standings = verdict.standings.iter();
         standings.find(|standing| standing.variant == v.name)
     });
-    let decided = standing.is_some() || matches!(v.state, VariantState::Refused | VariantState::Failed);
+    let decided =
+        standing.is_some() || matches!(v.state, VariantState::Refused | VariantState::Failed);
     let figure = |value: &serde_json::Value| format!("{:.2}", value.as_f64().unwrap_or_default());
     Variant {
         name: line(&v.name),
         strategy: line(&v.strategy),
-        state: if decided { story::state_name(v.state) } else { "at work" },
+        state: if decided {
+            story::state_name(v.state)
+        } else {
+            "at work"
+        },
         why: line(standing.map_or("", |s| &s.because)),
         score: format!("{:.1}", v.score),
-        confidence: standing.and_then(|s| s.confidence).map(|c| format!("{c:.2}")),
-        marks: v.marks.iter().map(|(name, mark)| (line(name), figure(mark))).collect(),
+        confidence: standing
+            .and_then(|s| s.confidence)
+            .map(|c| format!("{c:.2}")),
+        marks: v
+            .marks
+            .iter()
+            .map(|(name, mark)| (line(name), figure(mark)))
+            .collect(),
         gates: v.gates.iter().map(|gate| line(gate)).collect(),
         was_tried: v.tests.total > 0,
         tests: v.tests,
         lost: trial.map(lost).unwrap_or_default(),
         output: trial.map(|t| end(&t.output)).unwrap_or_default(),
-        files: v.diff.files,
-        insertions: v.diff.insertions,
-        deletions: v.diff.deletions,
+        touches: story::count(v.diff.files as usize, "file")
+            + &format!(" +{} -{}", v.diff.insertions, v.diff.deletions),
         diff: shown::diff(&v.patch),
         rationale: block(&v.rationale),
         tokens_in: v.usage.input_tokens,
@@ -297,7 +316,9 @@ fn lost(trial: &Trial) -> Vec<String> {
         ("missing", &trial.missing),
     ];
     let told = kinds.into_iter().flat_map(|(how, tests)| {
-        tests.iter().map(move |test| line(&format!("{how}: {test}")))
+        tests
+            .iter()
+            .map(move |test| line(&format!("{how}: {test}")))
     });
     told.take(TESTS).collect()
 }
@@ -314,7 +335,10 @@ fn exchanges(events: &[Event]) -> BTreeMap<String, Vec<Exchange>> {
                 request,
             } if left > 0 => {
                 left -= 1;
-                let system = request.system.iter().map(|SystemBlock { text, .. }| ("system", text));
+                let system = request
+                    .system
+                    .iter()
+                    .map(|SystemBlock { text, .. }| ("system", text));
                 let said = request.messages.iter().map(|m| match m.role {
                     ModelRole::User => ("strategy", &m.text),
                     ModelRole::Assistant => ("model", &m.text),
@@ -362,9 +386,11 @@ fn take_answer(exchange: &mut Exchange, answer: &Result<ModelAnswer, Fault>) {
 
 fn reviews(events: &[Event]) -> Vec<String> {
     let told = events.iter().filter_map(|e| match &e.fact {
-        Fact::Reviewed { review, .. } => {
-            Some(line(&format!("{}: {}", time(e.at), story::review_words(review))))
-        }
+        Fact::Reviewed { review, .. } => Some(line(&format!(
+            "{}: {}",
+            time(e.at),
+            story::review_words(review)
+        ))),
         _ => None,
     });
     told.collect()

@@ -95,16 +95,14 @@ mod tests {
         let shown = diff(&patch);
         assert!(shown.len() <= MOST_DIFF_LINES + 1);
         let last = &shown[shown.len() - 1];
-        assert_eq!(
-            (last.class, &last.text[..11]),
-            ("cut", "[... 998501")
-        );
+        assert_eq!((last.class, &last.text[..11]), ("cut", "[... 998501"));
         assert!(diff(&one_line)[0].text.chars().count() <= WIDEST);
     }
 
     #[test]
     fn lines_of_a_diff_are_told_apart_and_hide_nothing() {
-        let shown = diff("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\u{202e}\x1b[2K\n c");
+        let shown =
+            diff("diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\u{202e}\x1b[2K\n c");
         let classes: Vec<_> = shown.iter().map(|l| l.class).collect();
         assert_eq!(
             classes,

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::Extension;
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
@@ -99,7 +99,12 @@ pub async fn sign_in(
     let over_tls = headers
         .get(header::ORIGIN)
         .is_some_and(|o| o.as_bytes().starts_with(b"https://"));
-    Ok(with_cookie(&value, Guard::session_lasts(), over_tls, ours(&given.to)))
+    Ok(with_cookie(
+        &value,
+        Guard::session_lasts(),
+        over_tls,
+        ours(&given.to),
+    ))
 }
 
 pub async fn sign_out(
@@ -128,7 +133,14 @@ mod tests {
         for to in ["/", "/runs/app-1", "/runs/a%2Fb"] {
             assert_eq!(ours(to), to);
         }
-        for to in ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nb: c", "/ä"] {
+        for to in [
+            "",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nb: c",
+            "/ä",
+        ] {
             assert_eq!(ours(to), "/", "{to:?}");
         }
     }
