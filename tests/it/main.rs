@@ -25,6 +25,7 @@ mod manifests;
 mod notices;
 mod orders;
 mod overhead;
+mod page;
 mod plugins;
 mod racing;
 mod recovery;

@@ -28,7 +28,7 @@ shop.py
 ";
 
 /// A shop whose fixes are for people to decide on: A and B mend it, each in its own way.
-async fn world() -> World {
+pub async fn world() -> World {
     let mut world = World::new(Script::from_fn(|request| {
         let minimal = request.body["output_config"]["effort"] == "low";
         Reply::text(if minimal { shop::HONEST } else { OTHER })
@@ -47,7 +47,7 @@ async fn world() -> World {
     world
 }
 
-fn closings(events: &[Event]) -> Vec<(RunId, RunStatus)> {
+pub fn closings(events: &[Event]) -> Vec<(RunId, RunStatus)> {
     let closing = |e: &Event| match (&e.fact, &e.run) {
         (Fact::RunClosed { status }, Some(run)) => Some((run.clone(), *status)),
         _ => None,
@@ -56,7 +56,7 @@ fn closings(events: &[Event]) -> Vec<(RunId, RunStatus)> {
 }
 
 /// The daemon watches, a push breaks the shop, and a human is asked.
-async fn escalated(world: &World) -> (Daemon, RunId) {
+pub async fn escalated(world: &World) -> (Daemon, RunId) {
     let daemon = world.daemon();
     world
         .until("the tip is adopted", |events| !events.is_empty())
@@ -89,7 +89,7 @@ fn refused(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-async fn settled(world: &World, run: &RunId, times: usize) -> RunStatus {
+pub async fn settled(world: &World, run: &RunId, times: usize) -> RunStatus {
     let of_run = |events: &[Event]| {
         let all = closings(events).into_iter().filter(|(of, _)| of == run);
         all.map(|(_, status)| status).collect::<Vec<_>>()

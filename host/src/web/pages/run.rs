@@ -89,9 +89,8 @@ struct Variant {
     tests: story::TestCounts,
     lost: Vec<String>,
     output: String,
-    files: u32,
-    insertions: u32,
-    deletions: u32,
+    /// How much the patch changes.
+    touches: String,
     diff: Vec<DiffLine>,
     rationale: String,
     tokens_in: u64,
@@ -292,9 +291,8 @@ fn variant(
         tests: v.tests,
         lost: trial.map(lost).unwrap_or_default(),
         output: trial.map(|t| end(&t.output)).unwrap_or_default(),
-        files: v.diff.files,
-        insertions: v.diff.insertions,
-        deletions: v.diff.deletions,
+        touches: story::count(v.diff.files as usize, "file")
+            + &format!(" +{} -{}", v.diff.insertions, v.diff.deletions),
         diff: shown::diff(&v.patch),
         rationale: block(&v.rationale),
         tokens_in: v.usage.input_tokens,
