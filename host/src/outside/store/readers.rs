@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
 use super::{EventFilter, ReadError, RunSummary, StoreError, file, reports};
-use crate::event::{Asked, Event, Fact, Heard, Oid, RunId, Sighting, TestReport, Usage};
+use crate::event::{Asked, Event, Fact, Heard, Oid, RunId, TestReport, Usage};
 
 /// Idle connections that are kept for the next question.
 const KEPT: usize = 4;
@@ -217,16 +217,18 @@ pub fn last_tip(c: &Connection, project: &str) -> rusqlite::Result<Option<Oid>> 
     .optional()
 }
 
-pub fn last_sighting(c: &Connection, project: &str) -> Answer<Option<Sighting>> {
+pub fn last_watched(c: &Connection, project: &str) -> Answer<Option<Event>> {
     let query = format!(
         "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = 'watched'
          ORDER BY seq DESC LIMIT 1"
     );
-    let event = events(c, &query, [project])?.pop();
-    Ok(event.and_then(|event| match event.fact {
-        Fact::Watched { sighting } => Some(sighting),
-        _ => None,
-    }))
+    Ok(events(c, &query, [project])?.pop())
+}
+
+pub fn projects(c: &Connection) -> rusqlite::Result<Vec<String>> {
+    c.prepare_cached("SELECT DISTINCT project FROM runs ORDER BY project")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// A run that was opened since has what was asked for, wherever it stands in this log.
