@@ -511,6 +511,70 @@ async fn a_decision_made_on_the_page_is_carried_out_and_every_page_tells_of_it()
     assert_eq!(events.iter().filter(given).count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_overview_says_why_nothing_happens() {
+    let mut world = quiet().await;
+    world.project("ignore_paths = [\"*.md\"]");
+    let scene = Scene::of(world);
+    let overview = async || scene.get("/").await.text;
+    let daemon = green(&scene).await;
+    let page = overview().await;
+    assert!(
+        page.contains("watching from") && page.contains("no runs yet"),
+        "{page}"
+    );
+    let sightings = |events: &[Event]| {
+        let sighting = |e: &&Event| matches!(e.fact, Fact::Watched { .. });
+        events.iter().filter(sighting).count()
+    };
+    scene.world.push("Explain", &[("README.md", Some("x"))]);
+    let world = &scene.world;
+    world
+        .until("the push is ignored", |events| sightings(events) == 2)
+        .await;
+    assert!(overview().await.contains("ignored: only ignored paths"));
+    let away = world.path().join("away.git");
+    std::fs::rename(world.origin(), &away).expect("it can be moved");
+    world
+        .until("the origin is missed", |events| sightings(events) == 3)
+        .await;
+    assert!(
+        overview()
+            .await
+            .contains("<span class=\"bad\">unreachable: ")
+    );
+    drop(daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_open_pages_hear_of_everything_that_happens() {
+    let scene = Scene::of(quiet().await);
+    let _daemon = green(&scene).await;
+    let mut pages = vec![];
+    for _ in 0..50 {
+        let answer = reqwest::get(format!("http://{}/live", scene.host())).await;
+        pages.push(answer.expect("it is answered"));
+    }
+    scene.world.push("Add notes", &[("NOTES", Some("x"))]);
+    let events = scene
+        .world
+        .until("the run is closed", |events| {
+            !crate::review::closings(events).is_empty()
+        })
+        .await;
+    let last = events.last().expect("there are events");
+    let end = format!("\"seq\":{},\"project\":\"app\",\"run\":", last.seq);
+    for mut page in pages {
+        let mut heard = String::new();
+        while !heard.contains(&end) {
+            let chunk = page.chunk().await.expect("the stream goes on");
+            let chunk = chunk.expect("the stream does not end");
+            heard.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        assert_eq!(heard.matches("data: ").count(), events.len() - 1, "{heard}");
+    }
+}
+
 const SCRIPT: &str = "<script>alert(1)</script>";
 const HIDDEN: &str = "\u{202e}\u{200b}\x1b[31m\x1b]0;title\x07";
 

@@ -22,6 +22,7 @@ cargo xtask guests     build the bundled plugins and the test guests
 cargo xtask golden     keep compiled plugins of a new interface version in tests/golden
 cargo xtask schemas    write what messages promise into host/schemas and docs/asyncapi.json
 cargo xtask prepare    install what the tests need
+cargo xtask screenshots  write pictures of the page into docs/screenshots
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
@@ -47,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Some("golden") => golden::keep(&root),
         Some("schemas") => schemas(&root),
         Some("prepare") => prerequisites::install(),
+        Some("screenshots") => screenshots(&root),
         Some("cases") => cases(&root),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_measured::measure(&root, "plugins"),
@@ -120,6 +122,38 @@ fn schemas(root: &Path) -> anyhow::Result<()> {
                 .args(["--test", "it", keeper])
                 .env("CHANGEBUS_KEEP_SCHEMAS", "1"),
         )?;
+    }
+    Ok(())
+}
+
+/// Pictures that the story of the page in a browser takes, and what documents call them.
+const PICTURES: [(&str, &str); 4] = [
+    ("overview-light-wide", "overview"),
+    ("signed-in-run-light-wide", "review"),
+    ("run-dark-phone", "run-on-a-phone"),
+    ("merged-project-dark-wide", "project"),
+];
+
+fn screenshots(root: &Path) -> anyhow::Result<()> {
+    prerequisites::install()?;
+    guests::build(root)?;
+    run("building", cargo(root).arg("build").args(FEATURES))?;
+    let taken = root.join("target/screenshots");
+    std::fs::create_dir_all(&taken)?;
+    run(
+        "the page in a browser",
+        cargo(root)
+            .arg("test")
+            .args(FEATURES)
+            .args(["--test", "it", "page::browser::"])
+            .env("CHANGEBUS_SCREENSHOTS", &taken),
+    )?;
+    let kept = root.join("docs/screenshots");
+    std::fs::create_dir_all(&kept)?;
+    for (from, to) in PICTURES {
+        let from = taken.join(format!("{from}.png"));
+        let to = kept.join(format!("{to}.png"));
+        std::fs::copy(&from, &to).with_context(|| format!("{} cannot be kept", from.display()))?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ type Program = (&'static str, &'static str, &'static str);
 
 const BUBBLEWRAP: Program = ("bwrap", "bubblewrap", "tests run in a sandbox");
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 7] = [
     BUBBLEWRAP,
     (
         "cc",
@@ -34,6 +34,11 @@ const PROGRAMS: [Program; 6] = [
         "the Python cases and the official SDK",
     ),
     ("npm", "npm", "the JavaScript cases"),
+    (
+        "chromium",
+        "chromium",
+        "the page is looked at in a real browser",
+    ),
 ];
 
 /// What the tests need.

@@ -467,9 +467,22 @@ impl Store {
     }
 
     pub async fn last_sighting(&self, project: &str) -> Result<Option<Sighting>, StoreError> {
+        Ok(match self.last_watched(project).await?.map(|e| e.fact) {
+            Some(Fact::Watched { sighting }) => Some(sighting),
+            _ => None,
+        })
+    }
+
+    /// The last sighting, with when it was.
+    pub async fn last_watched(&self, project: &str) -> Result<Option<Event>, StoreError> {
         let project = project.to_owned();
-        self.read(move |c| readers::last_sighting(c, &project))
+        self.read(move |c| readers::last_of(c, &project, "watched"))
             .await
+    }
+
+    /// Every project that ever had a run, by name.
+    pub async fn projects(&self) -> Result<Vec<String>, StoreError> {
+        self.read(readers::projects).await
     }
 
     /// Commits ChangeBus made for this project's branch, pushed or about to be.

@@ -104,3 +104,34 @@ fn news(event: &Event) -> String {
     };
     json!({ "seq": event.seq, "project": event.project, "run": about }).to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn so_many_pages_are_told_and_no_more_until_one_is_left() {
+        let live = Live::default();
+        let mut open: Vec<_> = (0..PAGES).map(|_| live.listen().unwrap()).collect();
+        assert!(live.listen().is_none());
+        open.pop();
+        assert!(live.listen().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_page_that_cannot_keep_up_is_told_to_look_again() {
+        let live = Live::default();
+        let mut page = Page {
+            news: live.news.subscribe(),
+            until: tokio::time::Instant::now() + LONGEST,
+            _place: live.places.clone().try_acquire_owned().unwrap(),
+        };
+        for n in 0..=BEHIND {
+            live.news.send(n.to_string().into()).unwrap();
+        }
+        let told = format!("{:?}", page.next().await.unwrap());
+        assert!(told.contains("data: {}"), "{told}");
+        let told = format!("{:?}", page.next().await.unwrap());
+        assert!(told.contains("data: 1"), "{told}");
+    }
+}

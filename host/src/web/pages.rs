@@ -20,6 +20,7 @@ use super::guard::{Asked, Guard, Person, Refused, Takes};
 use super::live::Live;
 use crate::config::Config;
 use crate::outside::store::{Store, StoreError};
+use crate::story::text;
 
 mod about;
 mod chart;
@@ -41,7 +42,7 @@ pub struct Desk {
     settings: Config,
     guard: Guard,
     live: Live,
-    /// Tokens that are tried at a time.
+    /// Wrong tokens that are answered at a time.
     tries: Semaphore,
     /// The overview as it was made last.
     overview: Mutex<Option<overview::Made>>,
@@ -240,8 +241,9 @@ impl IntoResponse for Trouble {
     }
 }
 
+/// Cleaned once more as a whole: names and ids stand in it as they are.
 fn html(page: String) -> Response {
-    axum::response::Html(page).into_response()
+    axum::response::Html(text::clean(&page)).into_response()
 }
 
 type Page = Result<Response, Trouble>;

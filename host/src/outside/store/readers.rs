@@ -12,9 +12,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
 use super::{EventFilter, ReadError, RunSummary, StoreError, file, reports};
-use crate::event::{
-    ALL_PROJECTS, Asked, Event, Fact, Heard, Oid, RunId, Sighting, TestReport, Usage,
-};
+use crate::event::{ALL_PROJECTS, Asked, Event, Fact, Heard, Oid, RunId, TestReport, Usage};
 
 /// Idle connections that are kept for the next question.
 const KEPT: usize = 4;
@@ -212,7 +210,7 @@ pub fn runs(c: &Connection, project: Option<&str>, limit: usize) -> Answer<Vec<R
 }
 
 /// Every project that ever had a run, by a step over the index for each.
-fn projects(c: &Connection) -> rusqlite::Result<Vec<String>> {
+pub fn projects(c: &Connection) -> rusqlite::Result<Vec<String>> {
     c.prepare_cached(
         "WITH RECURSIVE each (project) AS (
              SELECT min(project) FROM runs UNION ALL
@@ -248,18 +246,6 @@ pub fn last_tip(c: &Connection, project: &str) -> rusqlite::Result<Option<Oid>> 
     )?
     .query_row([project], |row| row.get(0).map(Oid))
     .optional()
-}
-
-pub fn last_sighting(c: &Connection, project: &str) -> Answer<Option<Sighting>> {
-    let query = format!(
-        "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = 'watched'
-         ORDER BY seq DESC LIMIT 1"
-    );
-    let event = events(c, &query, [project])?.pop();
-    Ok(event.and_then(|event| match event.fact {
-        Fact::Watched { sighting } => Some(sighting),
-        _ => None,
-    }))
 }
 
 pub fn last_of(c: &Connection, project: &str, kind: &str) -> Answer<Option<Event>> {

@@ -16,9 +16,10 @@ use jiff::tz::TimeZone;
 
 use super::shown::{line, time};
 use super::{Desk, Frame, Page, Visitor, page as shown};
+use crate::config::BusKind;
 use crate::event::{Event, Fact, RunStatus, Sighting};
 use crate::fleet;
-use crate::outside::store::{EventFilter, RunSummary, Store, StoreError, Waiting};
+use crate::outside::store::{RunSummary, Store, StoreError, Waiting};
 use crate::rules::budget;
 use crate::story::{self, Story, Words};
 
@@ -140,8 +141,11 @@ async fn make(desk: &Desk, now: Timestamp) -> Result<View, StoreError> {
     })
 }
 
-/// Why this host takes nothing new, if it does not.
+/// Why this host takes nothing new, if it does not. One that is alone always does.
 pub fn draining(desk: &Desk) -> Option<String> {
+    if desk.settings.bus.kind == BusKind::Embedded {
+        return None;
+    }
     let file = fleet::drain_file(&desk.settings.host.state);
     std::fs::read_to_string(file).ok().map(|why| line(&why))
 }
@@ -149,13 +153,7 @@ pub fn draining(desk: &Desk) -> Option<String> {
 /// Those of the configuration, and those of which there are runs.
 pub async fn names(desk: &Desk) -> Result<BTreeSet<String>, StoreError> {
     let mut names: BTreeSet<String> = desk.settings.projects.keys().cloned().collect();
-    names.extend(
-        desk.store
-            .runs(None, 1000)
-            .await?
-            .into_iter()
-            .map(|r| r.project),
-    );
+    names.extend(desk.store.projects().await?);
     Ok(names)
 }
 
@@ -224,12 +222,7 @@ async fn remark(
     name: &str,
     last: Option<&RunSummary>,
 ) -> Result<Option<Remark>, StoreError> {
-    let filter = EventFilter {
-        project: Some(name.to_owned()),
-        subject_prefix: Some(format!("change.repo.{name}.watched")),
-        ..EventFilter::default()
-    };
-    let seen = store.last_events(1, &filter).await?.pop();
+    let seen = store.last_watched(name).await?;
     let newer = |event: &Event| last.is_none_or(|run| event.at > run.opened_at);
     Ok(seen.filter(newer).and_then(|event| match &event.fact {
         Fact::Watched { sighting } => Some(Remark {

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use super::super::guard::{COOKIE, Guard, Refused};
 use super::{Desk, Frame, Page, Trouble, Visitor, html, page as shown};
 
-/// Whoever guesses waits, and only a few may at a time.
+/// Whoever guesses waits, behind others who guess; whoever is right waits for nobody.
 const WRONG: Duration = Duration::from_millis(300);
 
 #[derive(Template)]
@@ -87,8 +87,8 @@ pub async fn sign_in(
     headers: HeaderMap,
     Form(given): Form<Shown>,
 ) -> Page {
-    let _one_of_few = desk.tries.acquire().await;
     let Some(name) = desk.guard.person(&given.token) else {
+        let _one_of_few = desk.tries.acquire().await;
         tokio::time::sleep(WRONG).await;
         tracing::warn!("somebody tried to sign in with a token that is nobody's");
         let again = form(&desk, &visitor, &given.to, Some("This token is nobody's."));
