@@ -73,11 +73,11 @@ pub async fn page(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<V
 fn costs(calls: &[Event]) -> BTreeMap<(&str, &str), u64> {
     let mut costs = BTreeMap::new();
     for event in calls {
-        if let Fact::PluginCalled { call } = &event.fact {
-            if matches!(call.role, CallRole::Strategy(_)) {
-                let of = (event.project.as_str(), call.plugin.name.as_str());
-                *costs.entry(of).or_default() += call.ledger.usd_micros;
-            }
+        if let Fact::PluginCalled { call } = &event.fact
+            && matches!(call.role, CallRole::Strategy(_))
+        {
+            let of = (event.project.as_str(), call.plugin.name.as_str());
+            *costs.entry(of).or_default() += call.ledger.usd_micros;
         }
     }
     costs
