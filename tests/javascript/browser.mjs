@@ -88,6 +88,10 @@ const pages = {
 };
 await lookAtAll(pages, undefined, "");
 
+await page.goto(address + run);
+await page.locator("#variants").evaluate((heading) => heading.scrollIntoView());
+await page.screenshot({ path: `${pictures}/variants-light-wide.png` });
+
 // Without JavaScript everything stands there as well, and a decision can be made.
 const plain = await browser.newContext({ javaScriptEnabled: false, viewport: WIDE });
 const still = await plain.newPage();

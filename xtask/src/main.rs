@@ -131,7 +131,7 @@ const PICTURES: [(&str, &str); 4] = [
     ("overview-light-wide", "overview"),
     ("signed-in-run-light-wide", "review"),
     ("run-dark-phone", "run-on-a-phone"),
-    ("merged-project-dark-wide", "project"),
+    ("variants-light-wide", "variants"),
 ];
 
 fn screenshots(root: &Path) -> anyhow::Result<()> {
