@@ -1,5 +1,5 @@
-// A person at the page, in Debian's Chromium. Arguments: address, token, a file to make once a run may begin, directory
-// for pictures. Watches a run live, signs in, approves, sees the merge; looks at every page in light and dark, wide and
+// A person at the page, in Debian's Chromium. Arguments: address, token, a file to make once a run may begin (and
+// with `.end` once the daemon may end), directory for pictures. Watches a run live, signs in, approves, sees the merge; looks at every page in light and dark, wide and
 // on a phone, with axe, and once more without JavaScript. Prints what it found.
 
 import { writeFileSync } from "node:fs";
@@ -124,6 +124,13 @@ await page.getByText("ada approved A on the page: It reads well.").first().waitF
 await page.goto(address + "/");
 await page.getByText("Nothing waits for a decision.").waitFor(LONG);
 await lookAtAll({ overview: "/", run, project: "/projects/app" }, signedIn, "merged-");
-found.lost = await page.locator("#live.lost").isVisible();
+
+// The daemon ends, and the open page says that it hears nothing any more.
+const said = [...found.console];
+const before = await page.locator("#live.lost").isVisible();
+writeFileSync(`${go}.end`, "");
+await page.getByText("Connection lost").waitFor(LONG);
+found.lost = !before && (await page.locator("#live.lost").isVisible());
+found.console = said;
 await browser.close();
 console.log(JSON.stringify(found));

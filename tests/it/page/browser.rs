@@ -3,10 +3,13 @@
 //! Touches: files, processes, git, http, sqlite, network (loopback).
 //! Change here: when somebody can do something else on the page. What the browser does is `tests/javascript/browser.mjs`.
 
+use std::path::Path;
+use std::time::Duration;
+
 use changebus::event::RunStatus;
 use changebus_tests::javascript::run_javascript;
 use changebus_tests::shop;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Scene, TOKEN};
 use crate::review::{closings, world};
@@ -30,12 +33,16 @@ async fn a_person_watches_a_run_in_a_browser_and_decides_about_it() {
         let args = [address.as_str(), TOKEN, &go_file, &pictures];
         run_javascript("browser.mjs", &PACKAGES, &args)
     });
-    // The browser says when it looks at the overview and hears the news.
-    while !go.exists() {
-        assert!(!browser.is_finished(), "{:?}", browser.await);
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    // The browser says when it looks at the overview and hears the news, and when it has seen the end.
+    let until_made = async |file: &Path| {
+        while !file.exists() && !browser.is_finished() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    until_made(&go).await;
     shop::break_it(&scene.world);
+    until_made(&go.with_extension("end")).await;
+    drop(daemon);
     let told = browser.await.expect("the browser did its part");
     assert_eq!(told["violations"], json!([]), "{told:#}");
     assert_eq!(told["console"], json!([]), "{told:#}");
@@ -51,9 +58,8 @@ async fn a_person_watches_a_run_in_a_browser_and_decides_about_it() {
         told["silent"].as_array().is_some_and(|p| p.len() >= 8),
         "{told:#}"
     );
-    assert_eq!(told["lost"], Value::Bool(false));
+    assert_eq!(told["lost"], true, "the end of the connection is told");
     let closed = closings(&scene.world.events().await);
     assert_eq!(closed[1].1, RunStatus::Fixed);
     assert!(scene.world.at_tip(shop::SOURCE).contains("price - off"));
-    drop(daemon);
 }

@@ -80,7 +80,8 @@ struct Variant {
     strategy: String,
     state: &'static str,
     why: String,
-    score: String,
+    /// None where it came to no score.
+    score: Option<String>,
     confidence: Option<String>,
     marks: Vec<(String, String)>,
     gates: Vec<String>,
@@ -265,6 +266,7 @@ fn variant(
         let mut standings = verdict.standings.iter();
         standings.find(|standing| standing.variant == v.name)
     });
+    let score = standing.map_or(Some(v.score).filter(|s| *s > 0.0), |s| s.score);
     let decided =
         standing.is_some() || matches!(v.state, VariantState::Refused | VariantState::Failed);
     let figure = |value: &serde_json::Value| format!("{:.2}", value.as_f64().unwrap_or_default());
@@ -277,7 +279,7 @@ fn variant(
             "at work"
         },
         why: line(standing.map_or("", |s| &s.because)),
-        score: format!("{:.1}", v.score),
+        score: score.map(|score| format!("{score:.1}")),
         confidence: standing
             .and_then(|s| s.confidence)
             .map(|c| format!("{c:.2}")),
