@@ -4,8 +4,10 @@
 //! Change here: when people elsewhere are asked otherwise.
 
 use changebus::event::{Event, Fact, RunStatus};
+use changebus::rules::signature;
 use changebus_tests::humanrail::{HumanRail, misfits};
 use changebus_tests::nats::free_port;
+use changebus_tests::python::run_python;
 use changebus_tests::shop;
 use changebus_tests::world::{Daemon, World};
 use jiff::Timestamp;
@@ -291,4 +293,40 @@ fn the_judge_does_not_take_everything() {
         bad[field] = value;
         assert!(!misfits("TaskCreateRequest", &bad).is_empty(), "{field}");
     }
+}
+
+/// It asks for a newer Python than Debian 12 has, and runs on that one all the same.
+const OFFICIAL: [&str; 2] = ["--ignore-requires-python", "humanrail==0.1.0"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_official_client_verifies_what_we_sign_and_signs_what_we_verify() {
+    let service = HumanRail::start().await;
+    let now = Timestamp::now().as_second();
+    let body = "{\"type\": \"task.verified\", \"note\": \"ünïcödé\"}\n";
+    let sign = |secret| signature::sign(secret, now, body.as_bytes());
+    let task = json!({ "idempotencyKey": "k", "taskType": "code_fix_review", "payload": { "run": "shop-1" },
+        "outputSchema": { "type": "object" }, "payout": { "currency": "USD", "maxAmount": 1 } });
+    let input =
+        json!({ "body": body, "signed": sign(SECRET), "forged": sign("another"), "task": task });
+    let url = service.url();
+    let told = tokio::task::spawn_blocking(move || {
+        let args = [url.as_str(), HumanRail::key(), SECRET];
+        run_python("official_humanrail.py", &OFFICIAL, &args, &input)
+    });
+    let told = told.await.expect("the official client runs");
+    assert_eq!(
+        (&told["verified"], &told["forged"]),
+        (&json!(true), &json!(false))
+    );
+    let verify =
+        |secret| signature::verify(secret, told["signed"].as_str(), body.as_bytes(), now + 60);
+    assert_eq!(verify(SECRET), Ok(()));
+    assert_eq!(verify("another"), Err(signature::Forged::Wrong));
+    assert_eq!(told["task"], told["again"]);
+    assert_eq!(
+        (&told["cancelled"], &told["status"]),
+        (&json!("cancelled"), &json!("cancelled"))
+    );
+    assert_eq!(told["refused"], json!([409, 404, 401]));
+    assert_eq!(service.complaints(), Vec::<String>::new());
 }
