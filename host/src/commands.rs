@@ -3,7 +3,7 @@
 //! Touches: files, processes, clock.
 //! Change here: when every command needs something new.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::event::{Fact, Opening, PluginRef};
 use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
+use crate::outside::forge::Forge;
 use crate::outside::lease::Leases;
 use crate::outside::process;
 use crate::outside::sandbox::{NoSandbox, Sandbox};
@@ -135,6 +136,7 @@ async fn furnish(
         .iter()
         .map(|k| k.expose_secret().to_owned())
         .chain(bus_secrets(&config))
+        .chain(forge_secrets(&config))
         .chain(other_secrets(&config));
     let redactor = Redactor::new(secrets);
     let claude = Claude::new(&config.claude, key)?;
@@ -143,6 +145,7 @@ async fn furnish(
         fleet,
         plugins,
         claude,
+        forges: forges(&config)?,
         redactor,
         leases: Leases::default(),
         trials: Semaphore::new(config.host.trials_at_once),
@@ -343,6 +346,28 @@ fn bus_secrets(config: &Config) -> impl Iterator<Item = String> {
 
 /// Values of environment variables whose names say that they are secret, of this process and of the tests: test
 /// output may print them.
+/// Accounts on forges, ready to be used.
+fn forges(config: &Config) -> anyhow::Result<BTreeMap<String, Forge>> {
+    let open = |(name, forge): (&String, &crate::config::Forge)| {
+        let token = forge.token.read();
+        let token = token.with_context(|| format!("forges.{name}.token"))?;
+        let opened = Forge::new(forge.kind, forge.address(), token);
+        let opened = opened.with_context(|| format!("forges.{name}"))?;
+        Ok((name.clone(), opened))
+    };
+    config.forges.iter().map(open).collect()
+}
+
+fn forge_secrets(config: &Config) -> Vec<String> {
+    let secrets = |forge: &crate::config::Forge| {
+        let both = [Some(&forge.token), forge.webhook_secret.as_ref()];
+        let known = both.into_iter().flatten().filter_map(|s| s.read().ok());
+        let plain = known.map(|secret| secret.expose_secret().to_owned());
+        plain.collect::<Vec<_>>()
+    };
+    config.forges.values().flat_map(secrets).collect()
+}
+
 fn other_secrets(config: &Config) -> impl Iterator<Item = String> {
     const TELLING: [&str; 5] = ["TOKEN", "SECRET", "PASSWORD", "API_KEY", "CREDENTIAL"];
     let of_projects = config.projects.values().flat_map(|p| p.env.clone());

@@ -13,6 +13,7 @@ use crate::outside::wasm::Capability;
 
 mod apps;
 mod bus;
+mod forges;
 mod http;
 mod humanrail;
 mod notices;
@@ -20,6 +21,7 @@ mod store;
 
 pub use apps::{App, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
+pub use forges::{Forge, ForgeKind, Home, PullRequests};
 pub use http::Http;
 pub use humanrail::{Currency, Humanrail, RiskTier};
 pub use notices::{DigestTime, Sink, SinkKind};
@@ -40,6 +42,7 @@ pub struct Config {
     pub notices: BTreeMap<String, Sink>,
     pub digest: DigestTime,
     pub humanrail: Humanrail,
+    pub forges: BTreeMap<String, Forge>,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -195,6 +198,9 @@ pub struct Project {
     /// What a host has to be good for to work on it.
     #[serde(default)]
     pub labels: Vec<String>,
+    /// Where its pull requests are, if it is on a forge.
+    #[serde(default)]
+    pub forge: Option<Home>,
     #[serde(default)]
     pub policy: Policy,
     /// In this order; ties go to the first.
@@ -544,7 +550,8 @@ impl Config {
         apps::validate(self, &invalid)?;
         http::validate(self, &invalid)?;
         notices::validate(self, &invalid)?;
-        humanrail::validate(self, &invalid)
+        humanrail::validate(self, &invalid)?;
+        forges::validate(self, &invalid)
     }
 }
 

@@ -212,6 +212,13 @@ pub enum Fact {
     TaskEnded {
         end: TaskEnd,
     },
+    /// What a run delivered was opened as a pull request.
+    PullRequestOpened {
+        request: PullRequest,
+    },
+    PullRequestEnded {
+        end: PullRequestEnd,
+    },
     /// The decision stands in the run, which goes on from it.
     Reviewed {
         review: Review,
@@ -277,6 +284,8 @@ impl Fact {
             Fact::ReviewGiven { .. } => ("result.review", "given"),
             Fact::TaskPosted { .. } => ("result.review", "asked"),
             Fact::TaskEnded { .. } => ("result.review", "answered"),
+            Fact::PullRequestOpened { .. } => ("result.pull-request", "opened"),
+            Fact::PullRequestEnded { end } => ("result.pull-request", end.how.name()),
             Fact::Reviewed { review, .. } => match review.ruling {
                 Ruling::Approve { .. } => ("result.review", "approved"),
                 Ruling::Reject => ("result.review", "rejected"),

@@ -3,7 +3,7 @@
 //! In the order of the flow: [`event`] and [`config`] are the words; [`rules`] decide and touch nothing;
 //! [`outside`] touches the world and decides nothing; [`stages`] bring the two together, one stage a file;
 //! [`pipeline`] knows the order; [`story`] tells a run to people; [`notices`] tells people what
-//! they should know and [`escalate`] has people elsewhere decide; [`reception`] and [`web`] hear external
+//! they should know and [`escalate`] has people elsewhere decide; [`forges`] offers results as pull requests; [`reception`] and [`web`] hear external
 //! applications; [`fleet`] is this host among others; [`commands`] are the command line's verbs.
 //! See ARCHITECTURE.md.
 
@@ -14,6 +14,7 @@ pub mod escalate;
 pub mod event;
 pub mod failpoint;
 pub mod fleet;
+pub mod forges;
 pub mod notices;
 pub mod outside;
 pub mod pipeline;

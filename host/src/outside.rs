@@ -8,6 +8,7 @@ pub mod claude;
 pub mod clip;
 pub mod dropbox;
 pub mod footprint;
+pub mod forge;
 pub mod git;
 pub mod hook;
 pub mod humanrail;

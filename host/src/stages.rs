@@ -4,6 +4,7 @@
 //! Touches: clock.
 //! Change here: when every stage needs something more to work with.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::config::{Config, Project};
 use crate::event::Fact;
 use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
+use crate::outside::forge::Forge;
 use crate::outside::git::Mirror;
 use crate::outside::lease::Leases;
 use crate::outside::runner::{Confinement, SuiteSpec};
@@ -48,6 +50,8 @@ pub struct House {
     pub fleet: Fleet,
     pub plugins: Plugins,
     pub claude: Claude,
+    /// By name, as configured.
+    pub forges: BTreeMap<String, Forge>,
     pub redactor: Redactor,
     pub leases: Leases,
     /// One permit for each test command that may run at once.

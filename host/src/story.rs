@@ -26,7 +26,7 @@ pub use lines::{
     run_line,
 };
 pub use look::Look;
-pub use report::report;
+pub use report::{offer, report};
 pub use screen::screen;
 pub use words::{Words, event_words, sighting_words};
 

@@ -2,7 +2,7 @@
 //!
 //! Touches: http (a listener), sqlite (through the store), clock, chance.
 //! Change here: when there is another address to ask. What becomes of a message is `reception.rs`; the page is
-//! `web/pages.rs`, and who is answered there is `web/guard.rs`.
+//! `web/pages.rs`, and who is answered there is `web/guard.rs`; hints of other services are `web/webhooks.rs`.
 //!
 //! Nothing that changes anything is answered without a token.
 
@@ -23,13 +23,11 @@ use secrecy::ExposeSecret;
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 
 use crate::config::{App, Config, Secret};
 use crate::outside::store::Store;
 use crate::reception::{self, Heard, ReceptionError};
 use crate::rules::apps::{NotTaken, Said, attributes};
-use crate::rules::signature;
 
 use guard::Guard;
 use live::Live;
@@ -37,10 +35,12 @@ use live::Live;
 mod guard;
 mod live;
 mod pages;
+mod webhooks;
+
+pub use webhooks::Hearers;
 
 /// For a whole message to arrive.
 const ARRIVING: Duration = Duration::from_secs(10);
-const LARGEST_HINT: usize = 1 << 20;
 /// Messages that are on their way in at a time.
 const AT_ONCE: usize = 256;
 
@@ -51,8 +51,8 @@ pub enum WebError {
         address: SocketAddr,
         source: std::io::Error,
     },
-    #[error("humanrail.webhook_secret: {0}")]
-    Humanrail(String),
+    #[error("{key}: {why}")]
+    Secret { key: String, why: String },
     #[error("{key}: {why}")]
     Token { key: String, why: String },
     #[error("the system gives no random numbers")]
@@ -60,10 +60,6 @@ pub enum WebError {
 }
 
 struct Front {
-    /// What HumanRail signs with.
-    humanrail: Option<String>,
-    /// Rung when it tells of a task.
-    hints: Arc<Notify>,
     apps: BTreeMap<String, App>,
     /// What an application has to show; none of those that are not heard here.
     tokens: BTreeMap<String, String>,
@@ -84,7 +80,7 @@ impl Web {
     pub async fn open(
         config: &Config,
         store: &Store,
-        hints: Arc<Notify>,
+        hearers: Hearers,
     ) -> Result<Option<Web>, WebError> {
         let Some(address) = config.http.listen else {
             return Ok(None);
@@ -93,8 +89,6 @@ impl Web {
             .await
             .map_err(|source| WebError::Listen { address, source })?;
         let front = Arc::new(Front {
-            humanrail: humanrail_secret(config)?,
-            hints,
             apps: config.apps.clone(),
             tokens: tokens(&config.apps)?,
             store: store.clone(),
@@ -106,8 +100,8 @@ impl Web {
         let router = Router::new()
             .route("/health", get(async || Json(json!({ "status": "ok" }))))
             .route("/apps/{app}/{event}", post(message))
-            .route("/webhooks/humanrail", post(humanrail))
             .with_state(front)
+            .merge(webhooks::router(config, hearers)?)
             .merge(pages::router(Arc::new(desk)))
             .layer(map_response(guarded));
         Ok(Some(Web {
@@ -205,42 +199,6 @@ fn tokens(apps: &BTreeMap<String, App>) -> Result<BTreeMap<String, String>, WebE
         tokens.insert(name.clone(), token);
     }
     Ok(tokens)
-}
-
-fn humanrail_secret(config: &Config) -> Result<Option<String>, WebError> {
-    let Some(secret) = &config.humanrail.webhook_secret else {
-        return Ok(None);
-    };
-    let read = secret
-        .read()
-        .map_err(|e| WebError::Humanrail(e.to_string()))?;
-    match read.expose_secret().trim() {
-        "" => Err(WebError::Humanrail("it is empty".to_owned())),
-        secret => Ok(Some(secret.to_owned())),
-    }
-}
-
-/// Only ever a hint to look: what became of a task is asked of HumanRail itself, so a late one or a second one does no harm.
-async fn humanrail(State(front): State<Arc<Front>>, headers: HeaderMap, body: Body) -> Response {
-    let Some(secret) = &front.humanrail else {
-        return no(StatusCode::NOT_FOUND, "humanrail.webhook_secret is not set");
-    };
-    let Ok(Ok(body)) = tokio::time::timeout(ARRIVING, to_bytes(body, LARGEST_HINT)).await else {
-        return no(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "the event is too large or too slow",
-        );
-    };
-    let header = ["x-escalation-signature", "x-humanrail-signature"]
-        .iter()
-        .find_map(|name| headers.get(*name)?.to_str().ok());
-    match signature::verify(secret, header, &body, Timestamp::now().as_second()) {
-        Ok(()) => {
-            front.hints.notify_one();
-            StatusCode::NO_CONTENT.into_response()
-        }
-        Err(forged) => no(StatusCode::UNAUTHORIZED, &forged.to_string()),
-    }
 }
 
 async fn message(

@@ -322,6 +322,8 @@ async fn everything_that_tournaments_really_tell_is_well_told() {
         Kind::NoticeSent,
         Kind::TaskPosted,
         Kind::TaskEnded,
+        Kind::PullRequestOpened,
+        Kind::PullRequestEnded,
     ];
     let missing: Vec<&Kind> = Kind::ALL
         .iter()

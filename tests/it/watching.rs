@@ -412,6 +412,7 @@ async fn with_the_policy_of_pull_requests_a_branch_and_a_complete_report_are_lef
         branch,
         commit,
         report,
+        ..
     } = delivery(&events)
     else {
         panic!("{:?}", delivery(&events));

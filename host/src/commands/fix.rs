@@ -204,6 +204,7 @@ pub fn made_up(test: &str) -> Project {
         env: BTreeMap::new(),
         tools: BTreeMap::new(),
         ignore_paths: vec![],
+        forge: None,
         hosts: vec![],
         labels: vec![],
         sandbox: Sandbox::default(),

@@ -13,12 +13,13 @@ use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::escalate;
 use crate::event::{Fact, RunId};
+use crate::forges;
 use crate::notices;
 use crate::outside::store::{Store, StoreError};
 use crate::pipeline::{self, Manner, PipelineError, ReviewError};
 use crate::reception::{self, Bells};
 use crate::stages::{House, watch};
-use crate::web::Web;
+use crate::web::{Hearers, Web};
 
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -32,16 +33,25 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     // Before the first test is started: from then on, being asked to stop includes ending it.
     let mut terminate = signal(SignalKind::terminate())?;
     let hints = Arc::new(Notify::new());
-    let web = Web::open(&house.settings, &house.store, hints.clone()).await?;
+    let bells = Bells::default();
+    let told: forges::Hints = (house.forges.keys())
+        .map(|name| (name.clone(), Arc::new(Notify::new())))
+        .collect();
+    let hearers = Hearers {
+        humanrail: hints.clone(),
+        forges: told.clone(),
+        bells: bells.clone(),
+    };
+    let web = Web::open(&house.settings, &house.store, hearers).await?;
     let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));
     let count = house.settings.projects.len() as u32;
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
     let mut tasks = tokio::task::JoinSet::new();
-    let bells = Bells::default();
     let (apps, store) = (house.settings.apps.clone(), house.store.clone());
     tasks.spawn(reception::attend(apps, store, bells.clone()));
     tasks.spawn(notices::attend(house.clone()));
     tasks.spawn(escalate::attend(house.clone(), hints));
+    tasks.spawn(forges::attend(house.clone(), told, bells.clone()));
     let (state, store) = (house.settings.host.state.clone(), house.store.clone());
     tasks.spawn(async move { reception::collect(&state, &store).await });
     if let Some(web) = web {

@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Objection, Oid};
+use super::{Action, Objection, Oid, RunId};
 
 /// The decision of a run, readable as a sentence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -70,6 +70,9 @@ pub enum Delivery {
         branch: String,
         commit: Oid,
         report: String,
+        /// Why it was not merged, where that was decided.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<String>,
     },
     /// A human has to decide; `branch` holds the best candidate, if there is one.
     Escalated {
@@ -88,7 +91,71 @@ pub enum Delivery {
     },
 }
 
+/// A pull request on a forge, with what a run delivered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PullRequest {
+    pub run: RunId,
+    /// The event that made the run wait for people.
+    pub about: String,
+    /// As the configuration calls it.
+    pub forge: String,
+    /// `owner/name` there.
+    pub repo: String,
+    pub number: u64,
+    /// For people.
+    pub url: String,
+    /// The commit that is offered.
+    pub commit: Oid,
+}
+
+/// Nothing more is to be expected of a pull request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PullRequestEnd {
+    pub run: RunId,
+    pub about: String,
+    pub forge: String,
+    pub number: u64,
+    #[serde(flatten)]
+    pub how: PullRequestFate,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "how", rename_all = "kebab-case")]
+pub enum PullRequestFate {
+    /// On the forge, by whom it tells.
+    Merged {
+        by: Option<String>,
+        commit: Option<Oid>,
+    },
+    /// Somebody closed it there.
+    Closed,
+    /// ChangeBus closed it: there was nothing to decide any more.
+    Withdrawn { because: String },
+    /// It cannot be had: what the forge said.
+    Lost { because: String },
+}
+
+impl PullRequestFate {
+    pub fn name(&self) -> &'static str {
+        match self {
+            PullRequestFate::Merged { .. } => "merged",
+            PullRequestFate::Closed => "closed",
+            PullRequestFate::Withdrawn { .. } => "withdrawn",
+            PullRequestFate::Lost { .. } => "lost",
+        }
+    }
+}
+
 impl Delivery {
+    /// The commit on the run's own branch, where it has one.
+    pub fn offers(&self) -> Option<&Oid> {
+        match self {
+            Delivery::Proposed { commit, .. } => Some(commit),
+            Delivery::Escalated { commit, .. } => commit.as_ref(),
+            Delivery::Merged { .. } | Delivery::Moot { .. } | Delivery::Withheld { .. } => None,
+        }
+    }
+
     pub fn name(&self) -> &'static str {
         match self {
             Delivery::Merged { .. } => "merged",

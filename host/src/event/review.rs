@@ -36,6 +36,8 @@ pub enum Channel {
     CommandLine,
     Page,
     Humanrail,
+    /// On the forge where the pull request is.
+    Forge,
 }
 
 /// A decision that people elsewhere were asked for.
@@ -66,6 +68,7 @@ impl Channel {
             Channel::CommandLine => "on the command line",
             Channel::Page => "on the page",
             Channel::Humanrail => "through HumanRail",
+            Channel::Forge => "on the forge",
         }
     }
 }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Exit, Oid, ReportSource, TestFailure};
+use super::{Exit, Oid, ReportSource, RunId, TestFailure};
 
 /// Who enters, with what; fixed when the tournament opens, so that a replay meets the same field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +24,9 @@ pub struct Opening {
     /// The failing tests can be run by themselves, so trials go in stages.
     #[serde(default)]
     pub selectable: bool,
+    /// What broke the branch is what this run delivered: nobody but the variant that takes it back enters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takes_back: Option<RunId>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

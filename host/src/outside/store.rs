@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus,
-    Sighting, Task, TestReport, Usage,
+    ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, PullRequest, RunId,
+    RunStatus, Sighting, Task, TestReport, Usage,
 };
 
 mod bodies;
@@ -492,6 +492,12 @@ impl Store {
             .await
     }
 
+    /// Commits that runs of this project put before people or merged, with the run of each.
+    pub async fn brought(&self, project: &str) -> Result<BTreeMap<Oid, RunId>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::brought(c, &project)).await
+    }
+
     /// The last report on a commit of this tree that can be taken at its word, made with the same setup and test
     /// command (`suite`, the digest in `Fact::Tested`). Trials of candidates do not count: nobody had pushed those.
     pub async fn report_for_tree(
@@ -555,6 +561,11 @@ impl Store {
     /// Every task that people elsewhere were given, and whether something came of it.
     pub async fn tasks(&self) -> Result<Vec<(Task, bool)>, StoreError> {
         self.read(reviews::tasks).await
+    }
+
+    /// Every pull request that was opened, and whether something came of it.
+    pub async fn pull_requests(&self) -> Result<Vec<(PullRequest, bool)>, StoreError> {
+        self.read(reviews::pull_requests).await
     }
 
     /// What people decided about runs of this project, given after this place in the log.

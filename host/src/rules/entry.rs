@@ -3,9 +3,10 @@
 //! Touches: nothing.
 //! Change here: when the field of a tournament should be chosen by other means; its order is in `race.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::event::{Candidate, Gate};
+use crate::config::Variant;
+use crate::event::{Candidate, Gate, Oid, RunId};
 
 /// Fewer failing tests than this are all shown: a strategy that sees too little fixes too little.
 const SHOWN_AT_LEAST: usize = 3;
@@ -31,6 +32,28 @@ pub fn held_out(failing: &BTreeSet<String>, share: f64) -> BTreeSet<String> {
         .collect()
 }
 
+/// The run that brought a commit, or what the commit merged; its parents in their order.
+pub fn own_work<'a>(
+    commit: &Oid,
+    parents: &[Oid],
+    brought: &'a BTreeMap<Oid, RunId>,
+) -> Option<&'a RunId> {
+    let merged = parents.iter().skip(1);
+    std::iter::once(commit)
+        .chain(merged)
+        .find_map(|commit| brought.get(commit))
+}
+
+/// The only one that enters where the branch was broken by what was delivered to it: a fix that did harm is taken back,
+/// not fixed.
+pub fn taking_back() -> Variant {
+    Variant {
+        name: "revert".to_owned(),
+        strategy: "revert-culprit".to_owned(),
+        config: serde_json::json!({}),
+    }
+}
+
 /// A candidate that leaves its bounds is not run at all.
 pub fn may_be_tried(candidate: &Candidate) -> bool {
     candidate
@@ -46,6 +69,20 @@ mod tests {
     fn check(failing: usize, share: f64) -> usize {
         let failing = (0..failing).map(|n| format!("t{n:03}")).collect();
         held_out(&failing, share).len()
+    }
+
+    #[test]
+    fn only_what_came_in_by_itself_or_by_a_merge_is_own_work() {
+        let oid = |name: &str| Oid(name.to_owned());
+        let brought = BTreeMap::from([(oid("fix"), RunId("app-1".into()))]);
+        let of = |commit: &str, parents: &[&str]| {
+            let parents: Vec<Oid> = parents.iter().map(|p| oid(p)).collect();
+            own_work(&oid(commit), &parents, &brought).map(|run| run.0.as_str())
+        };
+        assert_eq!(of("fix", &["base"]), Some("app-1"));
+        assert_eq!(of("merge", &["base", "fix"]), Some("app-1"));
+        assert_eq!(of("later", &["fix"]), None);
+        assert_eq!(of("merge", &["fix", "feature"]), None);
     }
 
     #[test]

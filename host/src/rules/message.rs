@@ -55,7 +55,8 @@ fn approved_by(run: &Run) -> String {
     }
 }
 
-fn subject(failing: &[&str]) -> String {
+/// In one line of at most 72 characters.
+pub fn subject(failing: &[&str]) -> String {
     let first = failing.first().copied().unwrap_or("the tests");
     let name = first.rsplit("::").next().unwrap_or(first);
     let more = if failing.len() > 1 {

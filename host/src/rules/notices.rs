@@ -85,9 +85,12 @@ pub fn of(event: &Event) -> Option<Notice> {
             )
         }
         Fact::Delivered {
-            delivery: Delivery::Proposed { branch, .. },
+            delivery: Delivery::Proposed {
+                branch, because, ..
+            },
         } => {
-            let lines = vec![format!("Branch {branch} waits to be merged.")];
+            let mut lines = vec![format!("Branch {branch} waits to be merged.")];
+            lines.extend(because.clone());
             (
                 Urgency::Needed,
                 format!("{project}: a fix is proposed, {run}"),

@@ -148,6 +148,8 @@ pub struct Run {
     pub prepared: Option<PreparedMerge>,
     pub overtaken: u32,
     pub delivery: Option<Delivery>,
+    /// The commit that was last put on the run's own branch.
+    pub offered: Option<Oid>,
     /// What people decided, by the event it was given with.
     pub reviews: BTreeMap<String, Review>,
     /// Which of them opened the run again.
@@ -190,6 +192,7 @@ impl Run {
             prepared: None,
             overtaken: 0,
             delivery: None,
+            offered: None,
             reviews: BTreeMap::new(),
             approval: None,
             failures: vec![],
@@ -301,6 +304,8 @@ impl Run {
             | Fact::NoticeSent { .. }
             | Fact::TaskPosted { .. }
             | Fact::TaskEnded { .. }
+            | Fact::PullRequestOpened { .. }
+            | Fact::PullRequestEnded { .. }
             | Fact::ReviewGiven { .. } => Err("it belongs to no run"),
             Fact::Reviewed { .. } => Ok(()),
             Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
@@ -325,6 +330,8 @@ impl Run {
             | Fact::NoticeSent { .. }
             | Fact::TaskPosted { .. }
             | Fact::TaskEnded { .. }
+            | Fact::PullRequestOpened { .. }
+            | Fact::PullRequestEnded { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, given } => self.take_review(review, given),
             Fact::Tested {
@@ -399,7 +406,12 @@ impl Run {
                 self.prepared = None;
                 self.overtaken += 1;
             }
-            Fact::Delivered { delivery } => self.delivery = Some(delivery),
+            Fact::Delivered { delivery } => {
+                if let Some(commit) = delivery.offers() {
+                    self.offered = Some(commit.clone());
+                }
+                self.delivery = Some(delivery);
+            }
             Fact::StageFailed { stage, why } => self.failures.push((stage, why)),
             Fact::RunClosed { status } => self.closed = Some(status),
         }

@@ -1,4 +1,5 @@
-//! Signatures of what comes from outside: `t=SECONDS,v1=HEX`, HMAC-SHA256 over `SECONDS.BODY`.
+//! Signatures of what comes from outside: `t=SECONDS,v1=HEX`, HMAC-SHA256 over `SECONDS.BODY`; and of forges, which sign
+//! the body alone.
 //!
 //! Touches: nothing.
 //! Change here: when another service signs otherwise.
@@ -13,7 +14,7 @@ const TOLERANCE: i64 = 300;
 pub enum Forged {
     #[error("there is no signature")]
     Missing,
-    #[error("the signature is not t=SECONDS,v1=HEX")]
+    #[error("the signature is not written as it should be")]
     Malformed,
     #[error("the signature is more than {TOLERANCE} s old, or from the future")]
     OutOfTime,
@@ -47,6 +48,23 @@ pub fn verify(secret: &str, header: Option<&str>, body: &[u8], now: i64) -> Resu
     }
 }
 
+/// Whether whoever knows the secret signed this body; the signature, in hex and after `sha256=` where that stands before it.
+pub fn verify_body(secret: &str, header: Option<&str>, body: &[u8]) -> Result<[u8; 32], Forged> {
+    let header = header.ok_or(Forged::Missing)?.trim();
+    let hex = header.strip_prefix("sha256=").unwrap_or(header);
+    let given = bytes(hex).and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+    let given = given.ok_or(Forged::Malformed)?;
+    if secret.is_empty() {
+        return Err(Forged::Malformed);
+    }
+    let mut mac = keyed(secret);
+    mac.update(body);
+    match mac.verify_slice(&given) {
+        Ok(()) => Ok(given),
+        Err(_) => Err(Forged::Wrong),
+    }
+}
+
 pub fn sign(secret: &str, seconds: i64, body: &[u8]) -> String {
     let code = mac(secret, seconds, body).finalize().into_bytes();
     let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -54,11 +72,14 @@ pub fn sign(secret: &str, seconds: i64, body: &[u8]) -> String {
 }
 
 fn mac(secret: &str, seconds: i64, body: &[u8]) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
-        .expect("a key of HMAC may have any length");
+    let mut mac = keyed(secret);
     mac.update(format!("{seconds}.").as_bytes());
     mac.update(body);
     mac
+}
+
+fn keyed(secret: &str) -> Hmac<Sha256> {
+    Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of HMAC may have any length")
 }
 
 fn bytes(hex: &str) -> Option<Vec<u8>> {
@@ -74,6 +95,36 @@ mod tests {
     use super::*;
 
     const NOW: i64 = 1_800_000_000;
+
+    /// From GitHub's documentation of webhooks.
+    #[test]
+    fn a_forge_signs_the_body_alone() {
+        let signature = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+        let (secret, body) = ("It's a Secret to Everybody", b"Hello, World!");
+        for header in [signature.to_owned(), format!("sha256={signature}")] {
+            assert!(verify_body(secret, Some(&header), body).is_ok());
+            assert_eq!(
+                verify_body(secret, Some(&header), b"Hello"),
+                Err(Forged::Wrong)
+            );
+            assert_eq!(
+                verify_body("other", Some(&header), body),
+                Err(Forged::Wrong)
+            );
+        }
+        assert_eq!(verify_body(secret, None, body), Err(Forged::Missing));
+        for bad in ["", "sha256=", "sha1=00", "zz", &signature[2..]] {
+            assert_eq!(
+                verify_body(secret, Some(bad), body),
+                Err(Forged::Malformed),
+                "{bad}"
+            );
+        }
+        assert_eq!(
+            verify_body("", Some(signature), body),
+            Err(Forged::Malformed)
+        );
+    }
 
     #[test]
     fn what_was_signed_in_time_is_believed_and_nothing_else() {

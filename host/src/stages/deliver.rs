@@ -1,6 +1,6 @@
 //! Deliver: a merge that was tested as it lands, or a branch and a report for people.
 //!
-//! Touches: git, files, processes, clock.
+//! Touches: git, files, processes, http, clock.
 //! Change here: when a verdict should reach another place, or a merge should be made otherwise.
 
 use std::time::Duration;
@@ -196,6 +196,9 @@ pub async fn push(
     if tip != merge.onto {
         return Ok(vec![Fact::MergeOvertaken { tip }]);
     }
+    if let Some(because) = protected(cx, &merge.branch).await? {
+        return propose(cx, run, &merge.commit, Some(because)).await;
+    }
     failpoint::reach("before-merge-push");
     let mode = if cx.update_checkout {
         PushMode::UpdateCheckedOut
@@ -211,8 +214,30 @@ pub async fn push(
         Pushed::Done => Ok(vec![Fact::Delivered { delivery: merged() }]),
         Pushed::Moved => Ok(vec![Fact::MergeOvertaken { tip }]),
         Pushed::Refused { why } => {
-            hand_over(cx, run, format!("the remote refused the push: {why}")).await
+            let because = format!("the remote refused the push: {why}");
+            match cx.project.forge {
+                Some(_) => propose(cx, run, &merge.commit, Some(because)).await,
+                None => hand_over(cx, run, because).await,
+            }
         }
+    }
+}
+
+/// Why a merge is not to be pushed, where the forge has rules for it that a push would go round.
+async fn protected(cx: &Cx, branch: &str) -> Result<Option<String>, StageError> {
+    let Some(home) = &cx.project.forge else {
+        return Ok(None);
+    };
+    let forge = cx.house.forges.get(&home.name);
+    let forge = forge.ok_or_else(|| StageError::new("its forge is not configured"))?;
+    match forge.protection(&home.repo, branch).await {
+        Ok(protection) if protection.may_push => Ok(None),
+        Ok(_) => Ok(Some(format!("{} protects {branch}", home.name))),
+        Err(error) if error.may_pass() => Err(failed("asking how the branch is protected", &error)),
+        Err(error) => Ok(Some(format!(
+            "{} does not say whether it protects {branch}: {error}",
+            home.name
+        ))),
     }
 }
 
@@ -258,13 +283,24 @@ pub async fn publish(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
     if verdict.action != Action::PullRequest {
         return hand_over(cx, run, because).await;
     }
-    let (branch, commit) = push_own_branch(cx, run).await?;
-    let report = report::path(cx, run);
+    let commit = candidate_commit(cx, run)?;
+    propose(cx, run, &commit, None).await
+}
+
+/// A branch for a pull request. `because` says why it was not merged, where that was decided.
+async fn propose(
+    cx: &Cx,
+    run: &Run,
+    commit: &Oid,
+    because: Option<String>,
+) -> Result<Vec<Fact>, StageError> {
+    let branch = push_own_branch(cx, run, commit).await?;
     Ok(vec![Fact::Delivered {
         delivery: Delivery::Proposed {
             branch,
-            commit,
-            report,
+            commit: commit.clone(),
+            report: report::path(cx, run),
+            because,
         },
     }])
 }
@@ -282,7 +318,7 @@ async fn hand_over(cx: &Cx, run: &Run, because: String) -> Result<Vec<Fact>, Sta
     let has_winner = run.verdict.as_ref().is_some_and(|v| v.winner.is_some());
     let (branch, commit, because) = match has_winner {
         false => (None, None, because),
-        true => match push_own_branch(cx, run).await {
+        true => match offer(cx, run).await {
             Ok((branch, commit)) => (Some(branch), Some(commit), because),
             // The report still holds the whole patch: a human must hear of it even where nothing can be pushed.
             Err(error) => (
@@ -302,19 +338,29 @@ async fn hand_over(cx: &Cx, run: &Run, because: String) -> Result<Vec<Fact>, Sta
     }])
 }
 
-async fn push_own_branch(cx: &Cx, run: &Run) -> Result<(String, Oid), StageError> {
+async fn offer(cx: &Cx, run: &Run) -> Result<(String, Oid), StageError> {
+    let commit = candidate_commit(cx, run)?;
+    let branch = push_own_branch(cx, run, &commit).await?;
+    Ok((branch, commit))
+}
+
+/// The winner as it was tried, on the commit that failed.
+fn candidate_commit(cx: &Cx, run: &Run) -> Result<Oid, StageError> {
     let (_, candidate) = winner(run)?;
     let message = message::commit(run, candidate);
-    let commit = commit(cx, run, &candidate.tree, &run.change.head, &message)?;
+    commit(cx, run, &candidate.tree, &run.change.head, &message)
+}
+
+async fn push_own_branch(cx: &Cx, run: &Run, commit: &Oid) -> Result<String, StageError> {
     let branch = format!("changebus/{}", run.id);
     failpoint::reach("before-publish");
     let pushed = cx
         .mirror
-        .push_own_branch(&commit, &run.id, PUSH_TIMEOUT)
+        .push_own_branch(commit, &run.id, run.offered.as_ref(), PUSH_TIMEOUT)
         .await;
     failpoint::reach("after-publish");
     match pushed.map_err(|e| failed("pushing the branch", &e))? {
-        Pushed::Done => Ok((branch, commit)),
+        Pushed::Done => Ok(branch),
         Pushed::Moved => Err(StageError::new(format!(
             "{branch} belongs to somebody else"
         ))),

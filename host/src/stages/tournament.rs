@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Entry, Fact, Opening, Triage};
+use crate::event::{Entry, Fact, Opening, RunId, Triage};
 use crate::outside::wasm::PluginKind;
 use crate::rules::run::Run;
-use crate::rules::{decide, entry, select};
+use crate::rules::{decide, entry, pull_request, select};
 
 use super::suite::{self, Part};
 use super::{Cx, StageError, failed, tip};
@@ -49,7 +49,7 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
     let policy = &cx.project.policy;
     // All of one moment: a plugin that is replaced meanwhile enters with one version, not with two.
     let plugins = cx.house.plugins.lineup();
-    let entry = |variant: &crate::config::Variant| Entry {
+    let enter = |variant: &crate::config::Variant| Entry {
         name: variant.name.clone(),
         strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),
         config: variant.config.clone(),
@@ -60,8 +60,14 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         .history(&cx.name)
         .await
         .map_err(|e| failed("reading history", &e))?;
+    let takes_back = own_work(cx, run).await?;
+    let variants = match takes_back {
+        Some(_) => vec![entry::taking_back()],
+        None => cx.project.variants.clone(),
+    };
     let opening = Opening {
-        entries: cx.project.variants.iter().map(entry).collect(),
+        entries: variants.iter().map(enter).collect(),
+        takes_back,
         held_out: entry::held_out(&triage.failing, policy.hold_out),
         scorer: plugins.reference(PluginKind::Scorer, &policy.scorer),
         escalation: plugins.reference(PluginKind::Escalation, &policy.escalation),
@@ -69,6 +75,18 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         selectable: selectable(cx, run, triage).await?,
     };
     Ok(vec![Fact::TournamentOpened { opening }])
+}
+
+/// The run whose result is what broke the branch, as far as is known: its commit, or the merge that brought it in.
+async fn own_work(cx: &Cx, run: &Run) -> Result<Option<RunId>, StageError> {
+    let brought = cx.house.store.brought(&cx.name).await;
+    let brought = brought.map_err(|e| failed("reading deliveries", &e))?;
+    let Some(culprit) = pull_request::culprit(run).filter(|_| !brought.is_empty()) else {
+        return Ok(None);
+    };
+    let parents = cx.mirror.parents(culprit);
+    let parents = parents.map_err(|e| failed("reading a commit", &e))?;
+    Ok(entry::own_work(culprit, &parents, &brought).cloned())
 }
 
 /// Whether the failing tests can be run by themselves. Every candidate's tree has the head's tests.

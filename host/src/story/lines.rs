@@ -12,9 +12,9 @@ use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
     AppMessage, Canary, Candidate, Digest, Ended, Event, Fact, Fault, Flips, Heard, IgnoreReason,
-    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, ProjectDigest, Refusal,
-    RefusalKind, Review, Role, Ruling, RunStatus, Sample, Score, Scoring, Sighting, TestReport,
-    ToolReport, Trial, Verdict,
+    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, ProjectDigest, PullRequestEnd,
+    PullRequestFate, Refusal, RefusalKind, Review, Role, Ruling, RunStatus, Sample, Score, Scoring,
+    Sighting, TestReport, ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -191,7 +191,14 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
                 .iter()
                 .map(|e| format!("{} {}", e.name, e.strategy.name))
                 .collect();
-            plain(entries.join(", "))
+            let entries = entries.join(", ");
+            match &opening.takes_back {
+                None => plain(entries),
+                Some(run) => (
+                    Tone::Open,
+                    format!("to take back what {run} brought: {entries}"),
+                ),
+            }
         }
         Fact::ModelAsked { variant, call, .. } => plain(format!("{variant}: call {call}")),
         Fact::ModelAnswered {
@@ -254,6 +261,11 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
                 format!("{}: task {}: {why}", end.run, end.status),
             ),
         },
+        Fact::PullRequestOpened { request } => plain(format!(
+            "{}: pull request {} at {}",
+            request.run, request.number, request.url
+        )),
+        Fact::PullRequestEnded { end } => pull_request_words(end),
         Fact::ReviewGiven { review } => plain(format!("{}: {}", review.run, review_words(review))),
         Fact::Reviewed { review, .. } => (Tone::Heading, review_words(review)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
@@ -266,6 +278,18 @@ fn digest_words(digest: &Digest) -> String {
     let (broke, fixed): (usize, usize) = (sum(|p| p.broke.len()), sum(|p| p.fixed.len()));
     let waiting: usize = sum(|p| p.waiting.len());
     format!("{broke} broke, {fixed} fixed, {waiting} wait for people")
+}
+
+fn pull_request_words(end: &PullRequestEnd) -> (Tone, String) {
+    let (tone, what) = match &end.how {
+        PullRequestFate::Merged { by: Some(by), .. } => (Tone::Good, format!("{by} merged it")),
+        PullRequestFate::Merged { by: None, .. } => (Tone::Good, "it was merged".to_owned()),
+        PullRequestFate::Closed => (Tone::Open, "it was closed on the forge".to_owned()),
+        PullRequestFate::Withdrawn { because } => (Tone::Plain, format!("withdrawn: {because}")),
+        PullRequestFate::Lost { because } => (Tone::Bad, format!("lost: {because}")),
+    };
+    let (run, number) = (&end.run, end.number);
+    (tone, format!("{run}: pull request {number}: {what}"))
 }
 
 /// Who decided what, and why.

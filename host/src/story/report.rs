@@ -4,9 +4,10 @@
 //! Change here: when the report shall say something else. Forges refuse bodies over 65,536 characters.
 
 use super::tale::{Attempt, Tale, figure_words};
-use super::text::{beginning, clean, code, fence, prose, reveal};
+use super::text::{beginning, clean, code, fence, line, prose, reveal};
 use super::{count, diff_words, dollars, duration, gate_name, state_name};
 use crate::event::{Action, Delivery, Event, Trial};
+use crate::rules::message;
 
 /// Bytes for one test's output, one rationale, and the diff.
 const DETAIL: usize = 3_000;
@@ -15,6 +16,8 @@ const DIFF: usize = 18_000;
 /// Details of further failing tests repeat, more often than not, the first ones.
 const DETAILED_TESTS: usize = 3;
 const LISTED: usize = 20;
+/// Columns of a title.
+const TITLE: usize = 120;
 
 /// The report as it stands with these events; None where they tell of no run. What strangers wrote stands
 /// in code spans and fences it cannot leave.
@@ -31,6 +34,73 @@ pub fn report(events: &[Event]) -> Option<String> {
     let sections = sections.into_iter().flatten();
     let told: Vec<String> = sections.map(Section::finish).collect();
     Some(told.join("\n"))
+}
+
+/// Title and body of a pull request for what the run offers; None where it offers nothing.
+pub fn offer(events: &[Event]) -> Option<(String, String)> {
+    let tale = Tale::of(events)?;
+    let offered = tale.delivery.and_then(Delivery::offers)?;
+    let sections = [
+        offered_because(&tale),
+        failure(&tale),
+        cause(&tale),
+        attempts(&tale),
+        fix(&tale),
+        what_reviewers_can_do(&tale, &offered.0),
+    ];
+    let sections = sections.into_iter().flatten();
+    let told: Vec<String> = sections.map(Section::finish).collect();
+    let subject = line(&message::subject(&tale.failing()), TITLE);
+    Some((subject, told.join("\n")))
+}
+
+fn offered_because(tale: &Tale<'_>) -> Option<Section> {
+    let head = code(&tale.change.head.0);
+    let tests = count(tale.failing().len(), "test");
+    let heading = format!("{tests} broke at {head}, and this mends them.");
+    let mut out = Section::new(&heading, 5_000);
+    let asks = match tale.delivery? {
+        Delivery::Proposed { because, .. } => because.clone(),
+        Delivery::Escalated { because, .. } => Some(because.clone()),
+        _ => None,
+    };
+    match asks {
+        Some(because) if tale.action() == Action::Merge => {
+            out.put(&format!(
+                "It would have been merged: {}.\n\n",
+                prose(&because)
+            ));
+        }
+        Some(because) => out.put(&format!(
+            "**Somebody has to decide: {}.**\n\n",
+            prose(&because)
+        )),
+        None => out.put(&format!("{}\n\n", prose(&tale.sentence()))),
+    }
+    let (times, cost) = (prose(&tale.times()), prose(&tale.cost()));
+    out.put(&format!(
+        "Run {}. Time: {times}. Cost: {cost}.\n",
+        code(&tale.run.0)
+    ));
+    Some(out)
+}
+
+fn what_reviewers_can_do(tale: &Tale<'_>, offered: &str) -> Option<Section> {
+    let mut out = Section::new("## What you can do", 2_000);
+    let (approve, branch) = (
+        code(&format!("changebus review approve {}", tale.run.0)),
+        code(&tale.change.branch),
+    );
+    out.put("- Take it: merge this.\n");
+    out.put(&format!(
+        "- Have it tested once more on the newest {branch}, and merged: {approve}.\n"
+    ));
+    out.put("- Refuse it: close this, and say why in a comment. Strategies are told.\n");
+    let revert = code(&format!("git revert {offered}"));
+    out.put(&format!(
+        "- Undo it later: {revert} on {branch}, then push.\n"
+    ));
+    Some(out)
 }
 
 /// Markdown that grows by whole pieces and stays within its share of the report.

@@ -116,6 +116,8 @@ impl<'a> Tale<'a> {
             | Fact::NoticeSent { .. }
             | Fact::TaskPosted { .. }
             | Fact::TaskEnded { .. }
+            | Fact::PullRequestOpened { .. }
+            | Fact::PullRequestEnded { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, .. } => self.take_review(review),
             Fact::Tested {
@@ -540,9 +542,16 @@ pub fn delivery_words(delivery: &Delivery) -> String {
         Delivery::Merged { branch, commit } => {
             format!("merged into {branch} as {}", commit.short())
         }
-        Delivery::Proposed { branch, commit, .. } => {
+        Delivery::Proposed {
+            branch,
+            commit,
+            because,
+            ..
+        } => {
             let commit = commit.short();
-            format!("branch {branch} at {commit} stands ready for a pull request")
+            let because = because.as_ref().map(|b| format!(": {b}"));
+            let because = because.unwrap_or_default();
+            format!("branch {branch} at {commit} stands ready for a pull request{because}")
         }
         Delivery::Escalated {
             branch: Some(branch),

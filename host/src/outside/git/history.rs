@@ -108,6 +108,13 @@ impl Mirror {
         Ok(line)
     }
 
+    /// None of the first commit; the one that was merged into first.
+    pub fn parents(&self, commit: &Oid) -> Result<Vec<Oid>, GitError> {
+        let repo = self.repo()?;
+        let commit = self.find_commit(&repo, commit)?;
+        Ok(commit.parent_ids().map(oid).collect())
+    }
+
     /// Makes a commit; the same arguments give the same id.
     pub fn commit(
         &self,

@@ -26,15 +26,20 @@ impl Mirror {
             .await
     }
 
-    /// Pushes a commit as `changebus/<run>`, a branch nobody else writes. Pushing it again is `Done`.
+    /// Pushes a commit as `changebus/<run>`, a branch nobody else writes. Pushing it again is `Done`. What the run
+    /// offered there `before` may be replaced; what somebody else put there may not.
     pub async fn push_own_branch(
         &self,
         commit: &Oid,
         run: &RunId,
+        before: Option<&Oid>,
         timeout: Duration,
     ) -> Result<Pushed, GitError> {
         let branch = format!("changebus/{run}");
-        self.push(commit, &branch, Expected::Absent, PushMode::Normal, timeout)
-            .await
+        let push = |expected| self.push(commit, &branch, expected, PushMode::Normal, timeout);
+        match (push(Expected::Absent).await?, before) {
+            (Pushed::Moved, Some(before)) => push(Expected::At(before.clone())).await,
+            (pushed, _) => Ok(pushed),
+        }
     }
 }

@@ -11,8 +11,8 @@ use rusqlite::{Row, Transaction, params};
 use super::record::{self, Place, nanoseconds, read_event};
 use super::{ReadError, StoreError, memory, readers, reviews};
 use crate::event::{
-    AppMessage, Delivery, Event, Fact, Oid, Opening, RunId, RunStatus, Sighting, Usage,
-    VariantState, Verdict,
+    AppMessage, Delivery, Event, Fact, Oid, Opening, PullRequestFate, RunId, RunStatus, Sighting,
+    Usage, VariantState, Verdict,
 };
 
 pub const TABLES: [&str; 10] = [
@@ -86,6 +86,9 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
             }
         }
         Fact::AppSaid { message } => note_heard(tx, event, message)?,
+        Fact::PullRequestEnded { end } if matches!(end.how, PullRequestFate::Merged { .. }) => {
+            reviews::merged_elsewhere(tx, end)?;
+        }
         Fact::Triaged { triage } => memory::take_in(tx, event, triage)?,
         Fact::ModelAnswered { answer, .. } => {
             let spent = match answer {

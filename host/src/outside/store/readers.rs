@@ -12,7 +12,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::record::{COLUMNS, nanoseconds, read_event, timestamp};
 use super::{EventFilter, ReadError, RunSummary, StoreError, file, reports};
-use crate::event::{ALL_PROJECTS, Asked, Event, Fact, Heard, Oid, RunId, TestReport, Usage};
+use crate::event::{
+    ALL_PROJECTS, Asked, Delivery, Event, Fact, Heard, Oid, PullRequestFate, RunId, TestReport,
+    Usage,
+};
 
 /// Idle connections that are kept for the next question.
 const KEPT: usize = 4;
@@ -312,6 +315,35 @@ pub fn delivered_commits(c: &Connection, project: &str) -> rusqlite::Result<BTre
     c.prepare_cached("SELECT oid FROM own_commits WHERE project = ?1")?
         .query_map([project], |row| row.get(0).map(Oid))?
         .collect()
+}
+
+/// Commits that runs of this project put before people or merged, and what people's merges of them are called.
+pub fn brought(c: &Connection, project: &str) -> Answer<BTreeMap<Oid, RunId>> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type IN ('delivered', 'pull-request-ended') ORDER BY seq"
+    );
+    let mut statement = c.prepare_cached(&query)?;
+    let mut rows = statement.query([project])?;
+    let mut brought = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let event = read_event(row)?;
+        let found = match (event.fact, event.run) {
+            (Fact::Delivered { delivery }, Some(run)) => match delivery {
+                Delivery::Merged { commit, .. } | Delivery::Proposed { commit, .. } => {
+                    Some((commit, run))
+                }
+                Delivery::Escalated { commit, .. } => commit.map(|commit| (commit, run)),
+                Delivery::Moot { .. } | Delivery::Withheld { .. } => None,
+            },
+            (Fact::PullRequestEnded { end }, _) => match end.how {
+                PullRequestFate::Merged { commit, .. } => commit.map(|commit| (commit, end.run)),
+                _ => None,
+            },
+            _ => None,
+        };
+        brought.extend(found);
+    }
+    Ok(brought)
 }
 
 pub fn report_for_tree(

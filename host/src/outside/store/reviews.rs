@@ -10,7 +10,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::ReadError;
 use super::record::{COLUMNS, read_event, timestamp};
-use crate::event::{Event, Fact, Review, Ruling, RunId, Task};
+use crate::event::{Event, Fact, PullRequest, PullRequestEnd, Review, Ruling, RunId, Task};
 
 /// A run that waits for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +30,24 @@ pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Resul
              SELECT 1 FROM events WHERE project = ?2 AND seq > ?3 AND run <> ?1 AND (
                  type = 'run-closed' AND body ->> '$.status' = 'green'
                  OR type = 'delivered' AND body ->> '$.delivery.how' = 'merged'))
+             OR EXISTS (
+             SELECT 1 FROM events WHERE project = ?2 AND type = 'pull-request-ended' AND at > 0
+                 AND body ->> '$.end.about' = ?4 AND body ->> '$.end.how' = 'merged')
              THEN 'moot' ELSE 'waiting' END
          WHERE true
          ON CONFLICT (run) DO UPDATE SET seq = excluded.seq, state = excluded.state WHERE excluded.seq > seq",
     )?
-    .execute(params![run.0, event.project, event.seq])?;
+    .execute(params![run.0, event.project, event.seq, event.id])?;
+    Ok(())
+}
+
+/// People merged it on the forge.
+pub fn merged_elsewhere(tx: &Transaction<'_>, end: &PullRequestEnd) -> rusqlite::Result<()> {
+    tx.prepare_cached(
+        "UPDATE reviews SET state = 'moot'
+         WHERE run = ?1 AND seq = (SELECT seq FROM events WHERE id = ?2)",
+    )?
+    .execute(params![end.run.0, end.about])?;
     Ok(())
 }
 
@@ -103,6 +116,29 @@ pub fn tasks(c: &Connection) -> Result<Vec<(Task, bool)>, ReadError> {
         (task, has_ended)
     };
     Ok(posted.into_iter().map(with_end).collect())
+}
+
+/// Every pull request that was opened, oldest first, and whether something came of it.
+pub fn pull_requests(c: &Connection) -> Result<Vec<(PullRequest, bool)>, ReadError> {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE type IN ('pull-request-opened', 'pull-request-ended') AND at > 0
+         ORDER BY seq"
+    );
+    let mut statement = c.prepare_cached(&query)?;
+    let mut rows = statement.query([])?;
+    let (mut opened, mut ended) = (vec![], BTreeSet::new());
+    while let Some(row) = rows.next()? {
+        match read_event(row)?.fact {
+            Fact::PullRequestOpened { request } => opened.push(request),
+            Fact::PullRequestEnded { end } => drop(ended.insert(end.about)),
+            _ => {}
+        }
+    }
+    let with_end = |request: PullRequest| {
+        let has_ended = ended.contains(&request.about);
+        (request, has_ended)
+    };
+    Ok(opened.into_iter().map(with_end).collect())
 }
 
 /// Decisions about runs of this project that were given after this place in the log.

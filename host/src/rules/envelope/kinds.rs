@@ -44,6 +44,8 @@ pub enum Kind {
     ReviewGiven,
     TaskPosted,
     TaskEnded,
+    PullRequestOpened,
+    PullRequestEnded,
     RunReviewed,
     StageFailed,
     RunClosed,
@@ -59,7 +61,7 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 38] = [
+    pub const ALL: [Kind; 40] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
@@ -95,6 +97,8 @@ impl Kind {
         Kind::ReviewGiven,
         Kind::TaskPosted,
         Kind::TaskEnded,
+        Kind::PullRequestOpened,
+        Kind::PullRequestEnded,
         Kind::RunReviewed,
         Kind::StageFailed,
         Kind::RunClosed,
@@ -139,6 +143,8 @@ impl Kind {
             Fact::ReviewGiven { .. } => Kind::ReviewGiven,
             Fact::TaskPosted { .. } => Kind::TaskPosted,
             Fact::TaskEnded { .. } => Kind::TaskEnded,
+            Fact::PullRequestOpened { .. } => Kind::PullRequestOpened,
+            Fact::PullRequestEnded { .. } => Kind::PullRequestEnded,
             Fact::Reviewed { .. } => Kind::RunReviewed,
             Fact::StageFailed { .. } => Kind::StageFailed,
             Fact::RunClosed { .. } => Kind::RunClosed,
@@ -250,6 +256,14 @@ impl Kind {
             Kind::ReviewGiven => of("dev.cdeventsx.changebus-review.given.0.1.0", "review-given"),
             Kind::TaskPosted => of("dev.cdeventsx.changebus-task.posted.0.1.0", "task-posted"),
             Kind::TaskEnded => of("dev.cdeventsx.changebus-task.ended.0.1.0", "task-ended"),
+            Kind::PullRequestOpened => of(
+                "dev.cdeventsx.changebus-pullrequest.opened.0.1.0",
+                "pull-request-opened",
+            ),
+            Kind::PullRequestEnded => of(
+                "dev.cdeventsx.changebus-pullrequest.ended.0.1.0",
+                "pull-request-ended",
+            ),
             Kind::RunReviewed => of("dev.cdeventsx.changebus-run.reviewed.0.1.0", "reviewed"),
             Kind::StageFailed => of("dev.cdeventsx.changebus-stage.failed.0.1.0", "stage-failed"),
             Kind::RunClosed => of("dev.cdeventsx.changebus-run.closed.0.1.0", "run-closed"),

@@ -105,6 +105,7 @@ impl Tale {
         };
         self.then(Fact::TournamentOpened {
             opening: Opening {
+                takes_back: None,
                 entries: variants.iter().map(entry).collect(),
                 held_out: BTreeSet::new(),
                 scorer: plugin("weighted"),
