@@ -285,7 +285,7 @@ impl Fact {
             Fact::TaskPosted { .. } => ("result.review", "asked"),
             Fact::TaskEnded { .. } => ("result.review", "answered"),
             Fact::PullRequestOpened { .. } => ("result.pull-request", "opened"),
-            Fact::PullRequestEnded { end } => ("result.pull-request", end.how.name()),
+            Fact::PullRequestEnded { end } => ("result.pull-request", end.fate.name()),
             Fact::Reviewed { review, .. } => match review.ruling {
                 Ruling::Approve { .. } => ("result.review", "approved"),
                 Ruling::Reject => ("result.review", "rejected"),

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::config::{self, Home};
 use crate::event::{ALL_PROJECTS, Event, PullRequest, PullRequestEnd, PullRequestFate, RunId};
+use crate::failpoint;
 use crate::outside::bus::BusError;
 use crate::outside::forge::{Forge, ForgeError, Offer, Pull, PullState};
 use crate::outside::store::{StoreError, Waiting};
@@ -154,7 +155,7 @@ impl Agent {
             return;
         };
         let asked = match &error {
-            ForgesError::Forge(ForgeError::Busy { after }) => after.map(|a| a.as_secs_f64()),
+            ForgesError::Forge(error) => error.asks_to_wait(),
             _ => None,
         };
         let (attempts, at) = postponed
@@ -202,7 +203,11 @@ impl Agent {
         let pull = match before.filter(|pull| pull.state == PullState::Open) {
             Some(pull) if pull.title == offer.title && pull.body == offer.body => pull,
             Some(pull) => self.forge.update(&home.repo, pull.number, &offer).await?,
-            None => self.forge.open(&home.repo, &offer).await?,
+            None => {
+                let pull = self.forge.open(&home.repo, &offer).await?;
+                failpoint::reach("after-pull-request");
+                pull
+            }
         };
         self.dress(home, &run, &pull).await?;
         self.vouch(home, &run, wanted.commit).await?;
@@ -283,18 +288,18 @@ impl Agent {
         };
         let pull = match self.forge.pull(&request.repo, request.number).await {
             Err(ForgeError::NotFound(because)) => {
-                let how = PullRequestFate::Lost { because };
-                return self.end(&run, request, how).await;
+                let fate = PullRequestFate::Lost { because };
+                return self.end(&run, request, fate).await;
             }
             pull => pull?,
         };
         match (&pull.state, waiting) {
             (PullState::Merged { by, commit }, _) => {
-                let how = PullRequestFate::Merged {
+                let fate = PullRequestFate::Merged {
                     by: by.clone(),
                     commit: commit.clone(),
                 };
-                self.end(&run, request, how).await?;
+                self.end(&run, request, fate).await?;
                 self.tidy(&run, request).await;
                 // What landed is looked at now, and not when its time comes.
                 self.bells.ring(&run.project);
@@ -396,14 +401,14 @@ impl Agent {
         &self,
         run: &Run,
         request: &PullRequest,
-        how: PullRequestFate,
+        fate: PullRequestFate,
     ) -> Result<(), ForgesError> {
         let end = PullRequestEnd {
             run: request.run.clone(),
             about: request.about.clone(),
             forge: request.forge.clone(),
             number: request.number,
-            how,
+            fate,
         };
         let ended = pull_request::ended(&run.project, end, Timestamp::now());
         self.house.store.import_and_tell(ended).await?;

@@ -14,6 +14,7 @@ mod configuration;
 mod envelope;
 mod flakes;
 mod fleet;
+mod forges;
 mod formats;
 mod fuzz;
 mod golden;

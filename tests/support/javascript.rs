@@ -54,6 +54,13 @@ fn javascript_packages(packages: &[&str]) -> PathBuf {
     home
 }
 
+/// Where a file of these packages lies.
+pub fn file_of_a_package(packages: &[&str], file: &str) -> PathBuf {
+    javascript_packages(packages)
+        .join("node_modules")
+        .join(file)
+}
+
 /// Runs `tests/javascript/<script>` beside our adapter and these packages, and gives the JSON it prints.
 pub fn run_javascript(script: &str, packages: &[&str], args: &[&str]) -> serde_json::Value {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -2,10 +2,12 @@
 
 pub mod beasts;
 pub mod cases;
+pub mod described;
 pub mod desk;
 pub mod discord;
 pub mod flaky;
 pub mod fleet;
+pub mod forge;
 pub mod guests;
 pub mod humanrail;
 pub mod javascript;

@@ -164,6 +164,19 @@ impl World {
     }
 
     /// Another test command than pytest.
+    /// The tables as they are, but for this.
+    pub fn replace_in_tables(&mut self, old: &str, new: &str) -> &mut World {
+        assert!(self.tables.contains(old), "{old} is not in {}", self.tables);
+        self.tables = self.tables.replace(old, new);
+        self
+    }
+
+    /// Between two looks at the origin that nobody asked for.
+    pub fn looks_every(&mut self, seconds: u64) -> &mut World {
+        self.interval_seconds = seconds;
+        self
+    }
+
     pub fn test(&mut self, command: &str) -> &mut World {
         self.test = command.to_owned();
         self

@@ -115,8 +115,7 @@ pub struct PullRequestEnd {
     pub about: String,
     pub forge: String,
     pub number: u64,
-    #[serde(flatten)]
-    pub how: PullRequestFate,
+    pub fate: PullRequestFate,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

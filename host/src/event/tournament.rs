@@ -24,9 +24,16 @@ pub struct Opening {
     /// The failing tests can be run by themselves, so trials go in stages.
     #[serde(default)]
     pub selectable: bool,
-    /// What broke the branch is what this run delivered: nobody but the variant that takes it back enters.
+    /// What broke the branch is what a run delivered: nobody but the variant that takes it back enters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub takes_back: Option<RunId>,
+    pub takes_back: Option<TakesBack>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TakesBack {
+    pub run: RunId,
+    /// Tests that it had mended. They may fail again.
+    pub mended: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -7,16 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Agent, ForgesError, LATER};
-use crate::event::Event;
+use crate::event::{Event, Fact, Oid};
 use crate::outside::bus::Bus;
-use crate::outside::forge::{ForgeError, StatusState};
+use crate::outside::forge::StatusState;
 use crate::outside::store::StoreError;
 use crate::rules::again;
 use crate::rules::pull_request::{self, Light};
 use crate::stages::House;
 
 /// Where a run opens, and where it ends.
-const SUBJECTS: [&str; 2] = ["change.repo.*.push", "result.run.*.closed"];
+const SUBJECTS: [&str; 3] = [
+    "change.repo.*.push",
+    "change.repo.*.watched",
+    "result.run.*.closed",
+];
 
 fn place(forge: &str) -> String {
     format!("forges/{forge}")
@@ -56,39 +60,46 @@ async fn follow(agent: &Agent) -> Result<(), ForgesError> {
 
 /// Returns when the forge knows it, or does not want to.
 async fn tell_of(agent: &Agent, event: &Event) -> Result<(), ForgesError> {
-    let (Some(home), Some(id)) = (agent.home(&event.project), &event.run) else {
+    let Some(home) = agent.home(&event.project).filter(|home| home.statuses) else {
         return Ok(());
     };
-    if !home.statuses {
-        return Ok(());
+    let told = match (&event.fact, &event.run) {
+        (Fact::Watched { sighting }, _) => pull_request::light_of(sighting),
+        (fact, Some(id)) => match agent.run(id).await? {
+            // How it ended is the next thing to be told.
+            Some((run, _)) if is_opening(fact) && run.closed.is_some() => None,
+            Some((run, _)) => pull_request::light(&run)
+                .map(|(light, said)| (run.change.head.clone(), light, said)),
+            None => None,
+        },
+        _ => None,
+    };
+    if let Some((commit, light, said)) = told {
+        tell_commit(agent, &home.repo, &commit, state(light), &said).await;
     }
-    let Some((run, _)) = agent.run(id).await? else {
-        return Ok(());
-    };
-    let Some((light, said)) = pull_request::light(&run) else {
-        return Ok(());
-    };
-    let state = match light {
+    Ok(())
+}
+
+fn is_opening(fact: &Fact) -> bool {
+    matches!(fact, Fact::ChangeSeen { .. })
+}
+
+fn state(light: Light) -> StatusState {
+    match light {
         Light::Yellow => StatusState::Pending,
         Light::Green => StatusState::Success,
         Light::Red => StatusState::Failure,
         Light::Broken => StatusState::Error,
-    };
+    }
+}
+
+async fn tell_commit(agent: &Agent, repo: &str, commit: &Oid, state: StatusState, said: &str) {
     let mut attempts = 0;
-    loop {
-        let told = agent.forge.tell(&home.repo, &run.change.head, state, &said);
-        let Err(error) = told.await else {
-            return Ok(());
-        };
+    while let Err(error) = agent.forge.tell(repo, commit, state, said).await {
         attempts += 1;
-        let asked = match &error {
-            ForgeError::Busy { after } => after.map(|a| a.as_secs_f64()),
-            _ => None,
-        };
-        let pause = again::pause(attempts, asked).filter(|_| error.may_pass());
+        let pause = again::pause(attempts, error.asks_to_wait()).filter(|_| error.may_pass());
         let Some(pause) = pause.map(Duration::from_secs_f64) else {
-            tracing::warn!(forge = agent.name, run = %id, "the commit is not told: {error}");
-            return Ok(());
+            return tracing::warn!(forge = agent.name, %commit, "it is not told: {error}");
         };
         tracing::warn!(
             forge = agent.name,

@@ -64,6 +64,14 @@ pub enum ForgeError {
 }
 
 impl ForgeError {
+    /// Seconds, where it says so.
+    pub fn asks_to_wait(&self) -> Option<f64> {
+        match self {
+            ForgeError::Busy { after } => after.map(|after| after.as_secs_f64()),
+            _ => None,
+        }
+    }
+
     /// Whether the same may be answered otherwise in a while.
     pub fn may_pass(&self) -> bool {
         matches!(

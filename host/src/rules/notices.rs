@@ -8,7 +8,8 @@
 use crate::event::{Delivery, Digest, Event, Fact, ProjectDigest, RunStatus, Sighting};
 
 /// Subjects of the events that may make a notice.
-pub const SUBJECTS: [&str; 5] = [
+pub const SUBJECTS: [&str; 6] = [
+    "result.tournament.*.opened",
     "result.delivery.>",
     "result.run.*.closed",
     "change.repo.*.watched",
@@ -104,6 +105,15 @@ pub fn of(event: &Event) -> Option<Notice> {
             (
                 Urgency::Needed,
                 format!("{project}: {run} could not be worked on"),
+                lines,
+            )
+        }
+        Fact::TournamentOpened { opening } => {
+            let back = opening.takes_back.as_ref()?;
+            let lines = vec![format!("What {} brought is being taken back.", back.run)];
+            (
+                Urgency::Needed,
+                format!("{project}: a fix broke the branch, {run}"),
                 lines,
             )
         }

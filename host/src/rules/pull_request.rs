@@ -11,8 +11,8 @@ use super::apps;
 use super::run::Run;
 use crate::config::PullRequests;
 use crate::event::{
-    Action, Bisection, Channel, Delivery, Event, Fact, Finding, Oid, PullRequest, PullRequestEnd,
-    Review, Ruling, RunStatus,
+    Action, Bisection, Channel, Delivery, Event, Fact, Finding, IgnoreReason, Oid, PullRequest,
+    PullRequestEnd, Review, Ruling, RunStatus, Sighting,
 };
 
 /// Of a reason somebody gives.
@@ -158,6 +158,20 @@ pub fn light(run: &Run) -> Option<(Light, String)> {
         RunStatus::Error => (Light::Broken, format!("could not be tested, run {id}")),
         RunStatus::InVain => return None,
     })
+}
+
+/// What a tip is told that opened no run.
+pub fn light_of(sighting: &Sighting) -> Option<(Oid, Light, String)> {
+    match sighting {
+        Sighting::Ignored {
+            tip,
+            reason: IgnoreReason::TreeAlreadyGreen,
+        } => {
+            let said = "the same files were tested before, and pass";
+            Some((tip.clone(), Light::Green, said.to_owned()))
+        }
+        _ => None,
+    }
 }
 
 /// A pull request as an event of every log; opened again for the same result it is opened once.

@@ -342,7 +342,12 @@ impl Run {
             } => self.take_report(role, report, flips),
             Fact::Triaged { triage } => self.triage = Some(triage),
             Fact::Bisected { bisection } => self.bisection = Some(bisection),
-            Fact::TournamentOpened { opening } => self.opening = Some(opening),
+            Fact::TournamentOpened { opening } => {
+                if let (Some(triage), Some(back)) = (&mut self.triage, &opening.takes_back) {
+                    triage.to_keep.retain(|id| !back.mended.contains(id));
+                }
+                self.opening = Some(opening);
+            }
             Fact::ModelAsked {
                 variant,
                 call,
@@ -626,6 +631,12 @@ impl Run {
             },
             policy,
         ))
+    }
+
+    /// Tests that may fail again, because what had mended them is taken back.
+    pub fn may_fail_again(&self, test: &str) -> bool {
+        let back = self.opening.as_ref().and_then(|o| o.takes_back.as_ref());
+        back.is_some_and(|back| back.mended.contains(test))
     }
 
     /// The proof that a merge was decided, if it was.

@@ -65,10 +65,20 @@ pub fn verify_body(secret: &str, header: Option<&str>, body: &[u8]) -> Result<[u
     }
 }
 
+/// In hex.
+pub fn sign_body(secret: &str, body: &[u8]) -> String {
+    let mut mac = keyed(secret);
+    mac.update(body);
+    hex(&mac.finalize().into_bytes())
+}
+
 pub fn sign(secret: &str, seconds: i64, body: &[u8]) -> String {
     let code = mac(secret, seconds, body).finalize().into_bytes();
-    let hex: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("t={seconds},v1={hex}")
+    format!("t={seconds},v1={}", hex(&code))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn mac(secret: &str, seconds: i64, body: &[u8]) -> Hmac<Sha256> {

@@ -47,11 +47,11 @@ pub enum Trigger {
 }
 
 pub fn decide(seen: &Move<'_>, ignored: &GlobSet) -> Trigger {
-    if seen.course == Course::Back {
-        return Trigger::Ignore(IgnoreReason::RolledBack);
-    }
     if seen.tree_is_green {
         return Trigger::Ignore(IgnoreReason::TreeAlreadyGreen);
+    }
+    if seen.course == Course::Back {
+        return Trigger::Ignore(IgnoreReason::RolledBack);
     }
     let all_own = seen.commit_count == seen.commits.len()
         && seen.commits.iter().all(|c| seen.own.contains(&c.id));
@@ -201,6 +201,10 @@ mod tests {
         assert_eq!(
             check(Course::Back, &[], &[], &["a"], false),
             Trigger::Ignore(IgnoreReason::RolledBack)
+        );
+        assert_eq!(
+            check(Course::Back, &[], &[], &["a"], true),
+            Trigger::Ignore(IgnoreReason::TreeAlreadyGreen)
         );
     }
 }

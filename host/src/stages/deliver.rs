@@ -132,9 +132,9 @@ fn merge_result_fails(
     triage
         .to_keep
         .extend(at_tip.passed().into_iter().map(str::to_owned));
-    triage
-        .to_keep
-        .retain(|id| !triage.flaky.contains(id) && !triage.failing.contains(id));
+    triage.to_keep.retain(|id| {
+        !triage.flaky.contains(id) && !triage.failing.contains(id) && !run.may_fail_again(id)
+    });
     let trial = compare::trial(tree, 1, report, &triage);
     // What the tip itself does without was taken away by its author; what it has must not vanish in the merge.
     let at_tip = at_tip.passed();

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Entry, Fact, Opening, RunId, Triage};
+use crate::event::{Entry, Fact, Opening, TakesBack, Triage};
 use crate::outside::wasm::PluginKind;
 use crate::rules::run::Run;
 use crate::rules::{decide, entry, pull_request, select};
@@ -78,7 +78,7 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
 }
 
 /// The run whose result is what broke the branch, as far as is known: its commit, or the merge that brought it in.
-async fn own_work(cx: &Cx, run: &Run) -> Result<Option<RunId>, StageError> {
+async fn own_work(cx: &Cx, run: &Run) -> Result<Option<TakesBack>, StageError> {
     let brought = cx.house.store.brought(&cx.name).await;
     let brought = brought.map_err(|e| failed("reading deliveries", &e))?;
     let Some(culprit) = pull_request::culprit(run).filter(|_| !brought.is_empty()) else {
@@ -86,7 +86,17 @@ async fn own_work(cx: &Cx, run: &Run) -> Result<Option<RunId>, StageError> {
     };
     let parents = cx.mirror.parents(culprit);
     let parents = parents.map_err(|e| failed("reading a commit", &e))?;
-    Ok(entry::own_work(culprit, &parents, &brought).cloned())
+    let Some(id) = entry::own_work(culprit, &parents, &brought) else {
+        return Ok(None);
+    };
+    let events = cx.house.store.run_events(id).await;
+    let events = events.map_err(|e| failed("reading the run that brought it", &e))?;
+    let earlier = Run::replay(&events).ok().flatten();
+    let mended = earlier.and_then(|run| run.triage).map(|t| t.failing);
+    Ok(Some(TakesBack {
+        run: id.clone(),
+        mended: mended.unwrap_or_default(),
+    }))
 }
 
 /// Whether the failing tests can be run by themselves. Every candidate's tree has the head's tests.

@@ -194,9 +194,9 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
             let entries = entries.join(", ");
             match &opening.takes_back {
                 None => plain(entries),
-                Some(run) => (
+                Some(back) => (
                     Tone::Open,
-                    format!("to take back what {run} brought: {entries}"),
+                    format!("to take back what {} brought: {entries}", back.run),
                 ),
             }
         }
@@ -281,7 +281,7 @@ fn digest_words(digest: &Digest) -> String {
 }
 
 fn pull_request_words(end: &PullRequestEnd) -> (Tone, String) {
-    let (tone, what) = match &end.how {
+    let (tone, what) = match &end.fate {
         PullRequestFate::Merged { by: Some(by), .. } => (Tone::Good, format!("{by} merged it")),
         PullRequestFate::Merged { by: None, .. } => (Tone::Good, "it was merged".to_owned()),
         PullRequestFate::Closed => (Tone::Open, "it was closed on the forge".to_owned()),

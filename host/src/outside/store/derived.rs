@@ -11,8 +11,8 @@ use rusqlite::{Row, Transaction, params};
 use super::record::{self, Place, nanoseconds, read_event};
 use super::{ReadError, StoreError, memory, readers, reviews};
 use crate::event::{
-    AppMessage, Delivery, Event, Fact, Oid, Opening, PullRequestFate, RunId, RunStatus, Sighting,
-    Usage, VariantState, Verdict,
+    AppMessage, Delivery, Event, Fact, IgnoreReason, Oid, Opening, PullRequestFate, RunId,
+    RunStatus, Sighting, Usage, VariantState, Verdict,
 };
 
 pub const TABLES: [&str; 10] = [
@@ -71,8 +71,16 @@ fn tell_anew(tx: &Transaction<'_>, run: &RunId) -> Result<(), ReadError> {
 fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
     match &event.fact {
         Fact::Watched {
-            sighting: Sighting::Adopted { tip } | Sighting::Ignored { tip, .. },
+            sighting: Sighting::Adopted { tip },
         } => note_tip(tx, event, &tip.0)?,
+        Fact::Watched {
+            sighting: Sighting::Ignored { tip, reason },
+        } => {
+            note_tip(tx, event, &tip.0)?;
+            if *reason == IgnoreReason::TreeAlreadyGreen {
+                reviews::settle(tx, event)?;
+            }
+        }
         Fact::ChangeSeen { change } => {
             note_tip(tx, event, &change.head.0)?;
         }
@@ -86,7 +94,7 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
             }
         }
         Fact::AppSaid { message } => note_heard(tx, event, message)?,
-        Fact::PullRequestEnded { end } if matches!(end.how, PullRequestFate::Merged { .. }) => {
+        Fact::PullRequestEnded { end } if matches!(end.fate, PullRequestFate::Merged { .. }) => {
             reviews::merged_elsewhere(tx, end)?;
         }
         Fact::Triaged { triage } => memory::take_in(tx, event, triage)?,
@@ -145,7 +153,7 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
         Fact::Delivered {
             delivery: Delivery::Merged { .. },
         } => {
-            reviews::settle(tx, event, run)?;
+            reviews::settle(tx, event)?;
             tx.prepare_cached(
                 "UPDATE heats SET merged = 1
                  WHERE run = ?1 AND variant = (SELECT winner FROM runs WHERE run = ?1)",
@@ -154,7 +162,7 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
         }
         Fact::RunClosed { status } => {
             if *status == RunStatus::Green {
-                reviews::settle(tx, event, run)?;
+                reviews::settle(tx, event)?;
             }
             tx.prepare_cached("UPDATE runs SET status = ?2 WHERE run = ?1")?
                 .execute([&run.0, &status_name(*status)?])?;

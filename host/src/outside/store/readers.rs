@@ -335,7 +335,7 @@ pub fn brought(c: &Connection, project: &str) -> Answer<BTreeMap<Oid, RunId>> {
                 Delivery::Escalated { commit, .. } => commit.map(|commit| (commit, run)),
                 Delivery::Moot { .. } | Delivery::Withheld { .. } => None,
             },
-            (Fact::PullRequestEnded { end }, _) => match end.how {
+            (Fact::PullRequestEnded { end }, _) => match end.fate {
                 PullRequestFate::Merged { commit, .. } => commit.map(|commit| (commit, end.run)),
                 _ => None,
             },

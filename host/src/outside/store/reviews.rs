@@ -27,12 +27,13 @@ pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Resul
     tx.prepare_cached(
         "INSERT INTO reviews (run, project, seq, state)
          SELECT ?1, ?2, ?3, CASE WHEN EXISTS (
-             SELECT 1 FROM events WHERE project = ?2 AND seq > ?3 AND run <> ?1 AND (
+             SELECT 1 FROM events WHERE project = ?2 AND seq > ?3 AND run IS NOT ?1 AND (
                  type = 'run-closed' AND body ->> '$.status' = 'green'
-                 OR type = 'delivered' AND body ->> '$.delivery.how' = 'merged'))
+                 OR type = 'delivered' AND body ->> '$.delivery.how' = 'merged'
+                 OR type = 'watched' AND body ->> '$.sighting.reason' = 'tree-already-green'))
              OR EXISTS (
              SELECT 1 FROM events WHERE project = ?2 AND type = 'pull-request-ended' AND at > 0
-                 AND body ->> '$.end.about' = ?4 AND body ->> '$.end.how' = 'merged')
+                 AND body ->> '$.end.about' = ?4 AND body ->> '$.end.fate.how' = 'merged')
              THEN 'moot' ELSE 'waiting' END
          WHERE true
          ON CONFLICT (run) DO UPDATE SET seq = excluded.seq, state = excluded.state WHERE excluded.seq > seq",
@@ -71,11 +72,12 @@ pub fn take(tx: &Transaction<'_>, run: &RunId, review: &Review) -> rusqlite::Res
 }
 
 /// The branch is green, or was mended: nobody has to decide about earlier failures of it any more.
-pub fn settle(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Result<()> {
+pub fn settle(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
+    let run = event.run.as_ref().map(|run| run.0.as_str());
     tx.prepare_cached(
-        "UPDATE reviews SET state = 'moot' WHERE project = ?1 AND state = 'waiting' AND run <> ?2 AND seq < ?3",
+        "UPDATE reviews SET state = 'moot' WHERE project = ?1 AND state = 'waiting' AND run IS NOT ?2 AND seq < ?3",
     )?
-    .execute(params![event.project, run.0, event.seq])?;
+    .execute(params![event.project, run, event.seq])?;
     Ok(())
 }
 
