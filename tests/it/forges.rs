@@ -18,6 +18,7 @@ use crate::envelope::assert_well_told;
 
 mod described;
 mod hooks;
+mod mock;
 mod protected;
 mod red;
 

@@ -32,10 +32,11 @@ pub struct Description {
 /// OpenAPI 3.0.
 pub fn github() -> &'static Description {
     static READ: OnceLock<Description> = OnceLock::new();
-    READ.get_or_init(|| {
-        let path = file_of_a_package(&[GITHUB.0], GITHUB.1);
-        Description::read(path, "", "#/components/schemas/")
-    })
+    READ.get_or_init(|| Description::read(github_file(), "", "#/components/schemas/"))
+}
+
+pub fn github_file() -> PathBuf {
+    file_of_a_package(&[GITHUB.0], GITHUB.1)
 }
 
 /// Swagger 2.0. Null stands for what is not there, and the description says nothing about it.
@@ -44,7 +45,7 @@ pub fn forgejo() -> &'static Description {
     READ.get_or_init(|| Description::read(forgejo_file(), "/api/v1", "#/definitions/"))
 }
 
-fn forgejo_file() -> PathBuf {
+pub fn forgejo_file() -> PathBuf {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     let output = cargo
         .args(["metadata", "--format-version", "1", "--locked"])
