@@ -119,7 +119,8 @@ impl Agent {
     async fn look(&self, due: bool, postponed: &mut Postponed) -> Result<(), StoreError> {
         let waiting = self.house.store.waiting_for_people().await?;
         let requests = self.house.store.pull_requests().await?;
-        let known: BTreeSet<&str> = requests.iter().map(|(r, _)| r.about.as_str()).collect();
+        let known = requests.iter().map(|o| o.request.about.as_str());
+        let known: BTreeSet<&str> = known.collect();
         let is_ours = |w: &&Waiting| self.home(&w.project).is_some();
         let new = |w: &&Waiting| !known.contains(w.because.as_str());
         for waiting in waiting.iter().filter(is_ours).filter(new) {
@@ -135,8 +136,8 @@ impl Agent {
             waiting.iter().map(|w| (w.because.as_str(), w)).collect();
         let open: Vec<&PullRequest> = requests
             .iter()
-            .filter(|(request, ended)| !ended && request.forge == self.name)
-            .map(|(request, _)| request)
+            .filter(|offered| offered.fate.is_none() && offered.request.forge == self.name)
+            .map(|offered| &offered.request)
             .collect();
         let mut merging = BTreeSet::new();
         for request in &open {

@@ -22,8 +22,8 @@ pub mod text;
 mod words;
 
 pub use lines::{
-    AppStatus, ProjectStatus, app_lines, event_line, flake_line, project_line, review_words,
-    run_line,
+    AppStatus, ProjectStatus, app_lines, event_line, flake_line, project_line, pull_request_words,
+    review_words, run_line,
 };
 pub use look::Look;
 pub use report::{offer, report};

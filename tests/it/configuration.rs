@@ -116,6 +116,29 @@ fn a_bad_configuration_is_refused_by_name() {
             "projects.app.tools.format",
         ),
         ("[projects.app]\nrepo = \"x\"\n".into(), "test"),
+        (
+            "[forges.home]\nkind = \"forgejo\"\ntoken = { env = \"T\" }\n".into(),
+            "forges.home.url",
+        ),
+        (
+            "[forges.home]\nkind = \"github\"\nurl = \"ftp://x\"\ntoken = { env = \"T\" }\n".into(),
+            "forges.home.url = ftp://x: must be an address",
+        ),
+        (
+            "[forges.humanrail]\nkind = \"github\"\ntoken = { env = \"T\" }\n".into(),
+            "forges.humanrail",
+        ),
+        (
+            format!("{project}forge = {{ name = \"home\", repo = \"a/b\" }}\n"),
+            "projects.app.forge.name = home: there is no such forge",
+        ),
+        (
+            format!(
+                "{project}forge = {{ name = \"home\", repo = \"a/../b\" }}\n[forges.home]\nkind = \"github\"\n\
+                 token = {{ env = \"T\" }}\n"
+            ),
+            "projects.app.forge.repo = a/../b: write it as owner/name",
+        ),
         ("[plugins]\nallow = [\"gpu\"]\n".into(), "gpu"),
         (
             "[plugins]\nallow = [\"llm\"]\n[plugins.allow_for]\nx = [\"probe\"]\n".into(),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use changebus::config::ForgeKind;
 use changebus::event::{Delivery, Event, Fact, PullRequestFate, RunId, RunStatus};
-use changebus_tests::forge::{ForgeStandIn, Pull};
+use changebus_tests::forge::{ForgeStandIn, Protection, Pull};
 use changebus_tests::nats::free_port;
 use changebus_tests::shop;
 use changebus_tests::world::{Daemon, World};
@@ -188,6 +188,23 @@ async fn a_proposed_fix_is_a_pull_request_that_says_everything_and_people_merge(
         );
         // What landed is watched like every push, and nobody is asked any more.
         scene.told(&landed, &["success"]).await;
+        let run = pull.head.trim_start_matches("changebus/");
+        changebus::outside::tls::prepare();
+        let page = scene
+            .webhooks
+            .replace("webhooks/home", &format!("runs/{run}"));
+        let page = reqwest::get(page).await.expect("it is answered");
+        let page = page.text().await.expect("it is a text");
+        assert!(
+            page.contains("grace merged it") && !page.contains("<textarea"),
+            "{page}"
+        );
+        let shown = scene
+            .world
+            .changebus(&["show", run])
+            .output()
+            .expect("it starts");
+        assert!(String::from_utf8_lossy(&shown.stdout).contains("(grace merged it)"));
         let waiting = scene
             .world
             .changebus(&["review", "list"])
@@ -375,4 +392,37 @@ pub fn tree(world: &World, commit: &str) -> String {
         &world.origin(),
         &["rev-parse", &format!("{commit}^{{tree}}")],
     )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_tells_whether_the_token_is_known_and_what_is_protected() {
+    for kind in KINDS {
+        let scene = Scene::new(kind, "", ", auto_merge = true").await;
+        let check = async || {
+            let mut command = scene.world.changebus(&["check"]);
+            let output = tokio::task::spawn_blocking(move || command.output()).await;
+            let output = output.expect("it ends").expect("it starts");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let said = check().await;
+        assert!(said.contains("knows the token, as changebus-bot"), "{said}");
+        assert!(
+            said.contains("main of acme/shop may be pushed to"),
+            "{said}"
+        );
+        scene.forge.protect(Protection::default());
+        let said = check().await;
+        let protected = match kind {
+            // Nothing is asked of whoever pushes.
+            ForgeKind::Github => "main of acme/shop may be pushed to",
+            ForgeKind::Forgejo => "BAD forge of app: main of acme/shop is protected",
+        };
+        assert!(said.contains(protected), "{said}");
+        scene.forge.revoke(true);
+        let said = check().await;
+        assert!(
+            said.contains("BAD forge home: it does not know the token"),
+            "{said}"
+        );
+    }
 }

@@ -11,6 +11,7 @@ mod cheats;
 mod claude;
 mod commands;
 mod configuration;
+mod deciding;
 mod envelope;
 mod flakes;
 mod fleet;

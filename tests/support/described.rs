@@ -105,13 +105,13 @@ impl Description {
         let parameters = self.parameters(&found);
         let mut wrong = vec![];
         for (name, value) in &found.filled {
-            let is_number = |p: &&Value| {
+            let is_number = |p: &Value| {
                 p["in"] == "path" && p["name"] == name.as_str() && {
-                    let schema = if self.is_swagger() { *p } else { &p["schema"] };
+                    let schema = if self.is_swagger() { p } else { &p["schema"] };
                     schema["type"] == "integer"
                 }
             };
-            if parameters.iter().any(|p| is_number(&p)) && value.parse::<u64>().is_err() {
+            if parameters.iter().any(|p| is_number(p)) && value.parse::<u64>().is_err() {
                 wrong.push(format!("{}: {name} = {value} is no number", found.name));
             }
         }

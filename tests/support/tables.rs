@@ -69,7 +69,7 @@ pub fn of_rows(heading: &str, command: &str, rows: &[Row]) -> String {
 }
 
 /// The machine, and how busy it was with other things.
-fn machine() -> String {
+pub fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info.lines().find(|line| line.starts_with("model name"));
     let model = model

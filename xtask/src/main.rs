@@ -26,6 +26,7 @@ cargo xtask screenshots  write pictures of the page into docs/screenshots
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
+cargo xtask bench people   measure how soon a decision is on the branch and what open pages cost
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
 cargo xtask bench bus      hold the log and the relay beside what they are made of and write docs/benchmarks.md
 cargo xtask bench setup    measure how soon a trial's first test runs and write docs/benchmarks.md
@@ -56,7 +57,8 @@ fn main() -> anyhow::Result<()> {
         Some("bench") if args[1..] == ["setup"] => {
             story_as_benchmark(&root, "warm::measure::", &[])
         }
-        Some("bench") if args[1..] == ["apps"] => bench_apps(&root),
+        Some("bench") if args[1..] == ["apps"] => bench_optimised(&root, "apps::rate::"),
+        Some("bench") if args[1..] == ["people"] => bench_optimised(&root, "deciding::"),
         Some("bench") if args[1..] == ["tournament"] => bench_tournament(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),
@@ -181,8 +183,8 @@ fn bench_swap(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The story of `tests/it/apps/rate.rs`, with everything optimised: what is measured is what an operator runs.
-fn bench_apps(root: &Path) -> anyhow::Result<()> {
+/// A story with everything optimised: what is measured is what an operator runs.
+fn bench_optimised(root: &Path, story: &str) -> anyhow::Result<()> {
     let optimised = ["--profile", "measure"];
     prerequisites::install()?;
     guests::build(root)?;
@@ -190,8 +192,8 @@ fn bench_apps(root: &Path) -> anyhow::Result<()> {
     program.arg("build").args(optimised).args(FEATURES);
     run("building", program.args(["-p", "changebus"]))?;
     run(
-        "telling apps::rate",
-        &mut it(root, "apps::rate::", &optimised),
+        &format!("telling {story}"),
+        &mut it(root, story, &optimised),
     )
 }
 

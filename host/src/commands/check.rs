@@ -1,6 +1,6 @@
 //! `changebus check`: configuration and environment, with what to do about each finding.
 //!
-//! Touches: files, git, wasm, network (through `outside/nats`), terminal.
+//! Touches: files, git, wasm, network (through `outside/nats` and `outside/forge`), terminal.
 //! Change here: when something else must be in place before a run can succeed.
 
 use std::path::Path;
@@ -14,6 +14,8 @@ use crate::event::{Fact, Layer};
 use crate::outside::git::{self, RemoteTip};
 use crate::outside::nats::Link;
 use crate::outside::wasm::{Journal, PluginInfo, PluginKind, Plugins, listed};
+
+mod forges;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -59,6 +61,7 @@ pub async fn run(config: Config, args: Args) -> anyhow::Result<ExitCode> {
         for (name, project) in &config.projects {
             findings.push(remote(name, project, config.watch.timeout_seconds).await);
         }
+        findings.extend(forges::look(&config).await);
     }
     if database(&config).exists() {
         findings.push(event_log(&config).await);

@@ -32,6 +32,15 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     } else {
         let look = progress::look(std::io::stdout().is_terminal());
         println!("{}", story::screen(&events, look).unwrap_or_default());
+        let offered = store.pull_requests().await?;
+        for offered in offered.iter().filter(|o| o.request.run == run) {
+            let stands = story::pull_request_words(offered.fate.as_ref());
+            let stands = story::text::line(&stands, look.width);
+            println!(
+                "Pull request: {} ({stands})",
+                story::text::line(&offered.request.url, 200)
+            );
+        }
     }
     Ok(ExitCode::Ok)
 }

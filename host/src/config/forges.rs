@@ -141,7 +141,10 @@ pub(super) fn validate(config: &Config, invalid: &Invalid<'_>) -> Result<(), Con
 }
 
 fn is_address(url: &str) -> bool {
-    reqwest::Url::parse(url).is_ok_and(|u| ["https", "http"].contains(&u.scheme()) && u.has_host())
+    url.parse::<http::Uri>().is_ok_and(|uri| {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        ["https", "http"].contains(&scheme) && uri.host().is_some_and(|host| !host.is_empty())
+    })
 }
 
 /// Nothing in it that would change the meaning of a path it is put into.

@@ -1,6 +1,6 @@
 //! Tells the commits of a branch what became of their tests.
 //!
-//! Touches: http (through `outside/forge`), sqlite (through the store).
+//! Touches: http (through `outside/forge`), sqlite (through the store), clock.
 //! Change here: when commits are told at another moment. What they are told is `rules/pull_request.rs`.
 
 use std::sync::Arc;

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, PullRequest, RunId,
-    RunStatus, Sighting, Task, TestReport, Usage,
+    ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus,
+    Sighting, Task, TestReport, Usage,
 };
 
 mod bodies;
@@ -37,7 +37,7 @@ pub use memory::Flake;
 pub use post::Dead;
 use readers::Readers;
 use record::Draft;
-pub use reviews::Waiting;
+pub use reviews::{Offered, Waiting};
 pub use tenure::Tenures;
 use writer::{Work, Writer};
 
@@ -563,8 +563,8 @@ impl Store {
         self.read(reviews::tasks).await
     }
 
-    /// Every pull request that was opened, and whether something came of it.
-    pub async fn pull_requests(&self) -> Result<Vec<(PullRequest, bool)>, StoreError> {
+    /// Every pull request that was opened, and what came of it.
+    pub async fn pull_requests(&self) -> Result<Vec<Offered>, StoreError> {
         self.read(reviews::pull_requests).await
     }
 

@@ -12,9 +12,9 @@ use super::tale::{Tale, delivery_words, figure_words};
 use super::{count, diff_words, dollars, duration, seconds_between, status_name, text};
 use crate::event::{
     AppMessage, Canary, Candidate, Digest, Ended, Event, Fact, Fault, Flips, Heard, IgnoreReason,
-    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, ProjectDigest, PullRequestEnd,
-    PullRequestFate, Refusal, RefusalKind, Review, Role, Ruling, RunStatus, Sample, Score, Scoring,
-    Sighting, TestReport, ToolReport, Trial, Verdict,
+    ModelAnswer, Oid, Outcome, Part, PluginCall, PluginFailure, ProjectDigest, PullRequestFate,
+    Refusal, RefusalKind, Review, Role, Ruling, RunStatus, Sample, Score, Scoring, Sighting,
+    TestReport, ToolReport, Trial, Verdict,
 };
 
 /// A run in one line: how it stands or ended, since when, and what is next or was done.
@@ -265,7 +265,13 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
             "{}: pull request {} at {}",
             request.run, request.number, request.url
         )),
-        Fact::PullRequestEnded { end } => pull_request_words(end),
+        Fact::PullRequestEnded { end } => {
+            let (tone, what) = fate_words(&end.fate);
+            (
+                tone,
+                format!("{}: pull request {}: {what}", end.run, end.number),
+            )
+        }
         Fact::ReviewGiven { review } => plain(format!("{}: {}", review.run, review_words(review))),
         Fact::Reviewed { review, .. } => (Tone::Heading, review_words(review)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),
@@ -280,16 +286,19 @@ fn digest_words(digest: &Digest) -> String {
     format!("{broke} broke, {fixed} fixed, {waiting} wait for people")
 }
 
-fn pull_request_words(end: &PullRequestEnd) -> (Tone, String) {
-    let (tone, what) = match &end.fate {
+/// How a pull request stands.
+pub fn pull_request_words(fate: Option<&PullRequestFate>) -> String {
+    fate.map_or("open".to_owned(), |fate| fate_words(fate).1)
+}
+
+fn fate_words(fate: &PullRequestFate) -> (Tone, String) {
+    match fate {
         PullRequestFate::Merged { by: Some(by), .. } => (Tone::Good, format!("{by} merged it")),
         PullRequestFate::Merged { by: None, .. } => (Tone::Good, "it was merged".to_owned()),
         PullRequestFate::Closed => (Tone::Open, "it was closed on the forge".to_owned()),
         PullRequestFate::Withdrawn { because } => (Tone::Plain, format!("withdrawn: {because}")),
         PullRequestFate::Lost { because } => (Tone::Bad, format!("lost: {because}")),
-    };
-    let (run, number) = (&end.run, end.number);
-    (tone, format!("{run}: pull request {number}: {what}"))
+    }
 }
 
 /// Who decided what, and why.

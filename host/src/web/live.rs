@@ -15,7 +15,7 @@ use futures::stream;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
 
-use crate::event::Event;
+use crate::event::{Event, Fact};
 use crate::outside::bus::{Bus, BusError};
 use crate::outside::store::Store;
 
@@ -96,10 +96,12 @@ impl Page {
     }
 }
 
-/// Enough for a page to know whether it is concerned. A decision is about a run without being part of it.
+/// Enough for a page to know whether it is concerned. A decision and a pull request are about a run without being part of it.
 fn news(event: &Event) -> String {
     let about = match &event.fact {
-        crate::event::Fact::ReviewGiven { review } => Some(&review.run),
+        Fact::ReviewGiven { review } => Some(&review.run),
+        Fact::PullRequestOpened { request } => Some(&request.run),
+        Fact::PullRequestEnded { end } => Some(&end.run),
         _ => event.run.as_ref(),
     };
     json!({ "seq": event.seq, "project": event.project, "run": about }).to_string()

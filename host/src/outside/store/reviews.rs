@@ -3,14 +3,16 @@
 //! Touches: sqlite.
 //! Change here: when a run stops waiting for another reason.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use rusqlite::{Connection, Transaction, params};
 
 use super::ReadError;
 use super::record::{COLUMNS, read_event, timestamp};
-use crate::event::{Event, Fact, PullRequest, PullRequestEnd, Review, Ruling, RunId, Task};
+use crate::event::{
+    Event, Fact, PullRequest, PullRequestEnd, PullRequestFate, Review, Ruling, RunId, Task,
+};
 
 /// A run that waits for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +22,13 @@ pub struct Waiting {
     pub since: Timestamp,
     /// The event that asked for people.
     pub because: String,
+}
+
+/// A pull request, and what came of it, if something did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    pub request: PullRequest,
+    pub fate: Option<PullRequestFate>,
 }
 
 /// What settled it may have been taken in before.
@@ -120,25 +129,25 @@ pub fn tasks(c: &Connection) -> Result<Vec<(Task, bool)>, ReadError> {
     Ok(posted.into_iter().map(with_end).collect())
 }
 
-/// Every pull request that was opened, oldest first, and whether something came of it.
-pub fn pull_requests(c: &Connection) -> Result<Vec<(PullRequest, bool)>, ReadError> {
+/// Every pull request that was opened, oldest first, and what came of it.
+pub fn pull_requests(c: &Connection) -> Result<Vec<Offered>, ReadError> {
     let query = format!(
         "SELECT {COLUMNS} FROM events WHERE type IN ('pull-request-opened', 'pull-request-ended') AND at > 0
          ORDER BY seq"
     );
     let mut statement = c.prepare_cached(&query)?;
     let mut rows = statement.query([])?;
-    let (mut opened, mut ended) = (vec![], BTreeSet::new());
+    let (mut opened, mut ended) = (vec![], BTreeMap::new());
     while let Some(row) = rows.next()? {
         match read_event(row)?.fact {
             Fact::PullRequestOpened { request } => opened.push(request),
-            Fact::PullRequestEnded { end } => drop(ended.insert(end.about)),
+            Fact::PullRequestEnded { end } => drop(ended.insert(end.about, end.fate)),
             _ => {}
         }
     }
     let with_end = |request: PullRequest| {
-        let has_ended = ended.contains(&request.about);
-        (request, has_ended)
+        let fate = ended.get(&request.about).cloned();
+        Offered { request, fate }
     };
     Ok(opened.into_iter().map(with_end).collect())
 }

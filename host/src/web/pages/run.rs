@@ -13,10 +13,10 @@ use axum::extract::{Path, State};
 use super::shown::{self, DiffLine, block, end, line, time};
 use super::{Desk, Frame, Page, Trouble, Visitor, events as log, page as show};
 use crate::event::{
-    Event, Fact, Fault, ModelAnswer, ModelRole, Role, RunId, SystemBlock, TestReport, Trial,
-    VariantState, Verdict,
+    Event, Fact, Fault, ModelAnswer, ModelRole, PullRequestFate, Role, RunId, SystemBlock,
+    TestReport, Trial, VariantState, Verdict,
 };
-use crate::outside::store::StoreError;
+use crate::outside::store::{Offered, StoreError};
 use crate::rules::review;
 use crate::rules::run::Run;
 use crate::story::{self, Story, VariantStory, Words};
@@ -46,6 +46,7 @@ pub struct RunPage {
     failing: Vec<Failing>,
     more_failing: usize,
     variants: Vec<Variant>,
+    pull_requests: Vec<PullRequest>,
     reviews: Vec<String>,
     /// Given, and not taken up yet by the host that has the project.
     pending: Vec<String>,
@@ -58,6 +59,11 @@ struct Commit {
     id: String,
     subject: String,
     author: String,
+}
+
+struct PullRequest {
+    url: String,
+    stands: String,
 }
 
 /// The suite at the head.
@@ -149,7 +155,11 @@ pub async fn made(
     });
     let commits = change.map(|c| c.commits.as_slice()).unwrap_or_default();
     let waits = run.as_ref().filter(|run| review::is_waited_for(run));
-    let form = waits.filter(|_| desk.settings.projects.contains_key(&story.project));
+    let offered = desk.store.pull_requests().await?;
+    let offered: Vec<&Offered> = offered.iter().filter(|o| o.request.run == id).collect();
+    let is_merged = |o: &&Offered| matches!(o.fate, Some(PullRequestFate::Merged { .. }));
+    let decided = offered.iter().any(is_merged);
+    let form = waits.filter(|_| !decided && desk.settings.projects.contains_key(&story.project));
     Ok(RunPage {
         status: story.status.map_or("open", story::status_name),
         state: super::overview::state(story.status),
@@ -168,6 +178,7 @@ pub async fn made(
             .map(|t| failing(t, head))
             .collect(),
         variants: variants(&story, &events),
+        pull_requests: offered.into_iter().filter_map(pull_request).collect(),
         reviews: reviews(&events),
         pending,
         form: form.map(|run| review_form(run, visitor)),
@@ -176,6 +187,16 @@ pub async fn made(
         run: story.run,
         project: story.project,
         frame,
+    })
+}
+
+/// What a forge calls an address is not taken for one unread.
+fn pull_request(offered: &Offered) -> Option<PullRequest> {
+    let url = &offered.request.url;
+    let is_address = ["https://", "http://"].iter().any(|s| url.starts_with(s));
+    is_address.then(|| PullRequest {
+        url: url.clone(),
+        stands: line(&story::pull_request_words(offered.fate.as_ref())),
     })
 }
 
