@@ -15,6 +15,8 @@ use changebus_tests::nats::Nats;
 use changebus_tests::python::run_python;
 use serde_json::{Value, json};
 
+mod takeover;
+
 fn closed<'a>(events: &'a [Event], project: &str) -> Vec<&'a Event> {
     let of_it = |e: &&Event| e.project == project && matches!(e.fact, Fact::RunClosed { .. });
     events.iter().filter(of_it).collect()

@@ -26,6 +26,7 @@ cargo xtask screenshots  write pictures of the page into docs/screenshots
 cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
+cargo xtask bench fleet    measure how soon a run goes on elsewhere whose host was killed
 cargo xtask bench people   measure how soon a decision is on the branch and what open pages cost
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
 cargo xtask bench bus      hold the log and the relay beside what they are made of and write docs/benchmarks.md
@@ -59,6 +60,9 @@ fn main() -> anyhow::Result<()> {
         }
         Some("bench") if args[1..] == ["apps"] => bench_optimised(&root, "apps::rate::"),
         Some("bench") if args[1..] == ["people"] => bench_optimised(&root, "deciding::"),
+        Some("bench") if args[1..] == ["fleet"] => {
+            story_as_benchmark(&root, "fleet::takeover::", &[])
+        }
         Some("bench") if args[1..] == ["tournament"] => bench_tournament(&root),
         Some("bench") if args[1..] == ["swap"] => bench_swap(&root),
         Some("bench") if args[1..] == ["triage"] => bench_triage(&root),

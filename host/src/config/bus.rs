@@ -38,7 +38,7 @@ pub struct Bus {
     pub max_age_days: u32,
     /// What the stream may take of the server's disk; 0 for what the server allows.
     pub max_mib: u32,
-    /// A host that has given no sign of life for so long loses its projects.
+    /// Another goes on with the projects of a host that was killed within so long.
     pub lease_seconds: u64,
 }
 

@@ -3,8 +3,9 @@
 //! Touches: network (through `outside/nats`), sqlite (through the store), files, clock.
 //! Change here: when a project should change hands sooner or later. Whose it should be is `rules/fleet.rs`.
 //!
-//! No clock is compared with another host's. A host counts as gone when its entry has stood unchanged for the time of a
-//! lease by the watch of whoever looks, and it stops acting a little before that by its own.
+//! No clock is compared with another host's. A host counts as gone when its entry has stood unchanged for most of the time
+//! of a lease by the watch of whoever looks, and it stops acting a little before that by its own. The rest of the lease is
+//! for whoever goes on to be at work by its end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -176,7 +177,7 @@ impl Board<'_> {
         match self.write(&key, sign).await? {
             true => {
                 // Others wait from when they saw it, which was later.
-                let lasts = self.membership.lease() * 9 / 10;
+                let lasts = self.membership.lease() * 7 / 10;
                 self.membership.store.tenures().extend(started + lasts);
             }
             // Another process of this name, or an answer that was lost: the entry will be seen as it stands.
@@ -246,7 +247,7 @@ impl Board<'_> {
             .seen
             .get(&of_host(host))
             .map_or(self.since, |s| s.since);
-        since.elapsed() < self.membership.lease()
+        since.elapsed() < self.membership.lease() * 8 / 10
     }
 
     fn held(&self, project: &str) -> Held<'_> {
