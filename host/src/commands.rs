@@ -44,6 +44,7 @@ pub mod replay;
 pub mod review;
 pub mod run;
 pub mod show;
+pub mod stats;
 pub mod status;
 pub mod store;
 

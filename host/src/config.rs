@@ -16,6 +16,7 @@ mod bus;
 mod forges;
 mod http;
 mod humanrail;
+mod learning;
 mod notices;
 mod store;
 
@@ -24,6 +25,7 @@ pub use bus::{Bus, BusKind, Durability};
 pub use forges::{Forge, ForgeKind, Home, PullRequests};
 pub use http::Http;
 pub use humanrail::{Currency, Humanrail, RiskTier};
+pub use learning::Learning;
 pub use notices::{DigestTime, Sink, SinkKind};
 pub use store::Store;
 
@@ -43,6 +45,7 @@ pub struct Config {
     pub digest: DigestTime,
     pub humanrail: Humanrail,
     pub forges: BTreeMap<String, Forge>,
+    pub learning: Learning,
     pub projects: BTreeMap<String, Project>,
 }
 
@@ -551,7 +554,8 @@ impl Config {
         http::validate(self, &invalid)?;
         notices::validate(self, &invalid)?;
         humanrail::validate(self, &invalid)?;
-        forges::validate(self, &invalid)
+        forges::validate(self, &invalid)?;
+        learning::validate(self, &invalid)
     }
 }
 

@@ -14,6 +14,7 @@ mod app;
 mod change;
 mod delivery;
 mod digest;
+mod outcome;
 mod plugin;
 mod report;
 mod review;
@@ -23,6 +24,7 @@ pub use app::*;
 pub use change::*;
 pub use delivery::*;
 pub use digest::*;
+pub use outcome::*;
 pub use plugin::*;
 pub use report::*;
 pub use review::*;
@@ -219,6 +221,10 @@ pub enum Fact {
     PullRequestEnded {
         end: PullRequestEnd,
     },
+    /// What became of a fix.
+    OutcomeObserved {
+        outcome: FixOutcome,
+    },
     /// The decision stands in the run, which goes on from it.
     Reviewed {
         review: Review,
@@ -286,6 +292,7 @@ impl Fact {
             Fact::TaskEnded { .. } => ("result.review", "answered"),
             Fact::PullRequestOpened { .. } => ("result.pull-request", "opened"),
             Fact::PullRequestEnded { end } => ("result.pull-request", end.fate.name()),
+            Fact::OutcomeObserved { outcome } => ("result.outcome", outcome.fate.name()),
             Fact::Reviewed { review, .. } => match review.ruling {
                 Ruling::Approve { .. } => ("result.review", "approved"),
                 Ruling::Reject => ("result.review", "rejected"),

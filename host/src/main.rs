@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use changebus::commands::{
     self, ExitCode, apps, check, compile, confine, demo, drain, events, fix, flakes, plugin,
-    replay, review, run, show, status, store,
+    replay, review, run, show, stats, status, store,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -75,6 +75,8 @@ enum Verb {
     Plugin(plugin::Args),
     /// Every project at a glance.
     Status(status::Args),
+    /// What runs came to: who wins, what lasts, what it costs.
+    Stats(stats::Args),
     /// External applications, and what they said so far.
     Apps(apps::Args),
     /// What waits for people, and what they decide about it.
@@ -143,6 +145,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Review(args) => review::run(&config, args).await,
         Verb::Store(args) => store::run(&config, &args).await,
         Verb::Status(args) => status::run(&config, &args).await,
+        Verb::Stats(args) => stats::run(&config, &args).await,
         Verb::Plugin(args) => plugin::run(config, args).await,
         Verb::Demo(args) => demo::run(config, args).await,
     }

@@ -9,12 +9,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Sink;
 use crate::event::{ALL_PROJECTS, Event, Fact, Sent};
 use crate::outside::bus::{Bus, BusError};
 use crate::outside::store::StoreError;
+use crate::rules::learn::stats;
 use crate::rules::notices::{self, Notice, NoticeKind, SUBJECTS};
 use crate::rules::{again, digest};
 use crate::stages::House;
@@ -27,6 +28,8 @@ use outlet::{Outlet, Unsent};
 const LATER: Duration = Duration::from_secs(5);
 /// Between two looks whether a digest is due.
 const LOOK: Duration = Duration::from_secs(1);
+/// Of runs whose figures are told.
+const A_YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 /// For as long as the process runs.
 pub async fn attend(house: Arc<House>) {
@@ -167,7 +170,12 @@ async fn make_digest(house: &House, begun: Timestamp) -> Result<(), StoreError> 
     let events = house.store.events_between(from, to, &digest::READ).await?;
     let waiting = house.store.waiting_for_people().await?;
     let waiting: Vec<_> = waiting.into_iter().map(|w| (w.project, w.run)).collect();
-    let digest = digest::of(from, to, &events, &waiting);
+    let (results, attempts) = house.store.results(None, to - A_YEAR).await?;
+    let figures = match results.is_empty() {
+        true => String::new(),
+        false => stats::sentence(&stats::of(&results, &attempts, to)),
+    };
+    let digest = digest::of(from, to, &events, &waiting, figures);
     house.store.import_and_tell(digest::made(digest)).await?;
     Ok(())
 }

@@ -24,6 +24,7 @@ pub mod fleet;
 pub mod gates;
 pub mod hidden;
 pub mod known;
+pub mod learn;
 pub mod message;
 pub mod notices;
 pub mod paths;

@@ -31,6 +31,7 @@ pub mod bisect;
 pub mod call;
 pub mod decide;
 pub mod deliver;
+pub mod learn;
 pub mod report;
 pub mod restore;
 pub mod score;

@@ -15,6 +15,7 @@ use crate::event::{
 
 mod lines;
 mod look;
+pub mod plot;
 mod report;
 mod screen;
 mod tale;

@@ -324,6 +324,7 @@ async fn everything_that_tournaments_really_tell_is_well_told() {
         Kind::TaskEnded,
         Kind::PullRequestOpened,
         Kind::PullRequestEnded,
+        Kind::OutcomeObserved,
     ];
     let missing: Vec<&Kind> = Kind::ALL
         .iter()

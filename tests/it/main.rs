@@ -23,6 +23,7 @@ mod hostile;
 mod humanrail;
 mod investigator;
 mod keeping;
+mod learning;
 mod manifests;
 mod notices;
 mod orders;

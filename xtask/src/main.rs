@@ -27,6 +27,7 @@ cargo xtask cases      run the real cases and write docs/cases.md
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
 cargo xtask bench fleet    measure how soon a run goes on elsewhere whose host was killed
+cargo xtask bench learning measure what is learned where the truth is known, with pictures
 cargo xtask bench people   measure how soon a decision is on the branch and what open pages cost
 cargo xtask bench plugins  measure what a plugin call costs and write docs/benchmarks.md
 cargo xtask bench bus      hold the log and the relay beside what they are made of and write docs/benchmarks.md
@@ -59,6 +60,9 @@ fn main() -> anyhow::Result<()> {
             story_as_benchmark(&root, "warm::measure::", &[])
         }
         Some("bench") if args[1..] == ["apps"] => bench_optimised(&root, "apps::rate::"),
+        Some("bench") if args[1..] == ["learning"] => {
+            story_as_benchmark(&root, "learning::simulated::", &[])
+        }
         Some("bench") if args[1..] == ["people"] => bench_optimised(&root, "deciding::"),
         Some("bench") if args[1..] == ["fleet"] => {
             story_as_benchmark(&root, "fleet::takeover::", &[])

@@ -12,6 +12,8 @@ pub use crate::outside::sandbox::{ENTER_VERB, EXEC_VERB};
 pub struct ExecArgs {
     /// What to take away and what to become, as JSON.
     plan: String,
+    /// Number of the open file that is bubblewrap's outer process.
+    outside: i32,
 }
 
 /// Becomes bubblewrap; returns only to say why not. Must be called while there is one thread.
@@ -24,7 +26,7 @@ pub fn enter() -> ExitCode {
 
 /// Becomes the command; returns only to say why not. Must be called while there is one thread.
 pub fn exec(args: &ExecArgs) -> ExitCode {
-    match sandbox::exec(&args.plan) {
+    match sandbox::exec(&args.plan, args.outside) {
         Ok(never) => match never {},
         Err(error) => refused(&error),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
 
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
@@ -18,7 +19,7 @@ use crate::notices;
 use crate::outside::store::{Store, StoreError};
 use crate::pipeline::{self, Manner, PipelineError, ReviewError};
 use crate::reception::{self, Bells};
-use crate::stages::{House, watch};
+use crate::stages::{House, learn, watch};
 use crate::web::{Hearers, Web};
 
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -134,6 +135,8 @@ impl Watch {
     async fn attend(&self) {
         let (house, project, name) = (&self.house, &self.project, &self.name);
         let interval = Duration::from_secs(house.settings.watch.interval_seconds);
+        let looks = Duration::from_secs_f64(house.settings.learning.look_minutes * 60.0);
+        let mut learned: Option<Instant> = None;
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -142,6 +145,10 @@ impl Watch {
                 () = self.bells.rung(name) => {}
             }
             let _busy = house.fleet.busy(name);
+            if learned.is_none_or(|at| at.elapsed() >= looks) {
+                learned = Some(Instant::now());
+                learn(house, name, project).await;
+            }
             finish_open_runs(house, name, project).await;
             if let Err(error) = take_reviews(house, name).await {
                 tracing::error!(
@@ -153,6 +160,23 @@ impl Watch {
             if let Some(run) = look(house, &self.looks, name, project).await {
                 drive(house, project, &run).await;
             }
+        }
+    }
+}
+
+/// Says what became of the project's fixes since it was looked last.
+async fn learn(house: &House, name: &str, project: &Project) {
+    let seen = match watch::mirror(house, name, project).await {
+        Ok(mirror) => learn::look(house, name, mirror).await,
+        Err(error) => Err(error),
+    };
+    let seen = match seen {
+        Ok(seen) => seen,
+        Err(error) => return tracing::warn!(project = name, "what became of fixes: {error}"),
+    };
+    for outcome in seen {
+        if let Err(error) = house.store.import_and_tell(outcome).await {
+            tracing::error!(project = name, "an outcome cannot be kept: {error}");
         }
     }
 }

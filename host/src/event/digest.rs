@@ -19,6 +19,9 @@ pub struct Digest {
     pub to: Timestamp,
     /// `_all` has the lines that are about none of them.
     pub projects: BTreeMap<String, ProjectDigest>,
+    /// What the runs of the last year came to, in a sentence; empty where there were none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub figures: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

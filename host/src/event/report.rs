@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Oid, RunId};
+use super::{FailureClass, Oid, RunId};
 
 /// Which tree of the change was tested.
 #[derive(
@@ -224,6 +224,12 @@ pub struct Triage {
     /// The run that has this failure in hand already, or gave it to people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known: Option<RunId>,
+    /// What kind of failure it is; only of one that is real.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<FailureClass>,
+    /// What the change is written in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
 }
 
 /// What became of the search for the commit that broke it, among several that came at once.

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    ALL_PROJECTS, Asked, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId, RunStatus,
-    Sighting, Task, TestReport, Usage,
+    ALL_PROJECTS, Asked, Attempt, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId,
+    RunResult, RunStatus, Sighting, Task, TestReport, Usage,
 };
 
 mod bodies;
@@ -27,6 +27,7 @@ mod post;
 mod readers;
 mod record;
 mod reports;
+mod results;
 mod reviews;
 mod tenure;
 mod writer;
@@ -37,6 +38,7 @@ pub use memory::Flake;
 pub use post::Dead;
 use readers::Readers;
 use record::Draft;
+pub use results::Fix;
 pub use reviews::{Offered, Waiting};
 pub use tenure::Tenures;
 use writer::{Work, Writer};
@@ -606,6 +608,28 @@ impl Store {
     pub async fn history(&self, project: &str) -> Result<BTreeMap<String, f64>, StoreError> {
         let project = project.to_owned();
         self.read(move |c| readers::history(c, &project)).await
+    }
+
+    /// How the runs of a project, or of all, came out that opened since then, oldest first, and what entered their
+    /// tournaments.
+    pub async fn results(
+        &self,
+        project: Option<&str>,
+        since: Timestamp,
+    ) -> Result<(Vec<RunResult>, Vec<Attempt>), StoreError> {
+        let project = project.map(str::to_owned);
+        self.read(move |c| {
+            let project = project.as_deref();
+            let results = results::results(c, project, since)?;
+            Ok::<_, ReadError>((results, results::attempts(c, project, since)?))
+        })
+        .await
+    }
+
+    /// What a project delivered or offered since then, and what was seen of it last.
+    pub async fn fixes(&self, project: &str, since: Timestamp) -> Result<Vec<Fix>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| results::fixes(c, &project, since)).await
     }
 
     /// The project's tests that flipped in its last runs, most often first. The run `but` does not count.

@@ -43,7 +43,13 @@ pub fn made(digest: Digest) -> Event {
 }
 
 /// From the events of the time, in order, and the runs that wait for people at its end.
-pub fn of(from: Timestamp, to: Timestamp, events: &[Event], waiting: &[(String, RunId)]) -> Digest {
+pub fn of(
+    from: Timestamp,
+    to: Timestamp,
+    events: &[Event],
+    waiting: &[(String, RunId)],
+    figures: String,
+) -> Digest {
     let mut projects: BTreeMap<String, ProjectDigest> = BTreeMap::new();
     let mut winners: BTreeMap<&RunId, &str> = BTreeMap::new();
     for event in events {
@@ -60,7 +66,12 @@ pub fn of(from: Timestamp, to: Timestamp, events: &[Event], waiting: &[(String, 
         project.waiting.push(run.clone());
     }
     projects.retain(|_, project| !project.is_quiet());
-    Digest { from, to, projects }
+    Digest {
+        from,
+        to,
+        projects,
+        figures,
+    }
 }
 
 fn take_in(project: &mut ProjectDigest, event: &Event, winners: &BTreeMap<&RunId, &str>) {
@@ -163,7 +174,13 @@ mod tests {
             ),
         ];
         let waiting = [("billing".to_owned(), RunId("billing-1".to_owned()))];
-        let digest = of(Timestamp::MIN, Timestamp::MAX, &events, &waiting);
+        let digest = of(
+            Timestamp::MIN,
+            Timestamp::MAX,
+            &events,
+            &waiting,
+            String::new(),
+        );
         let shop = &digest.projects["shop"];
         assert_eq!(shop.broke[0].failing, 2);
         assert_eq!(shop.fixed[0].variant.as_deref(), Some("A"));
@@ -201,6 +218,7 @@ mod tests {
             Timestamp::MAX,
             &[event("p", "p-1", opened)],
             &[],
+            String::new(),
         );
         assert_eq!(digest.projects.len(), 0);
     }

@@ -163,6 +163,8 @@ fn daily(event: &Event, digest: &Digest) -> Notice {
         true => vec!["Nothing broke, nothing waits.".to_owned()],
         false => vec![line],
     };
+    let figures = Some(digest.figures.clone()).filter(|f| !f.is_empty());
+    let lines = lines.into_iter().chain(figures).collect();
     let part = |(name, project): (&String, &ProjectDigest)| {
         let heading = match name.as_str() {
             crate::event::ALL_PROJECTS => "everything",

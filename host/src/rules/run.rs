@@ -306,6 +306,7 @@ impl Run {
             | Fact::TaskEnded { .. }
             | Fact::PullRequestOpened { .. }
             | Fact::PullRequestEnded { .. }
+            | Fact::OutcomeObserved { .. }
             | Fact::ReviewGiven { .. } => Err("it belongs to no run"),
             Fact::Reviewed { .. } => Ok(()),
             Fact::StageFailed { .. } | Fact::RunClosed { .. } => Ok(()),
@@ -332,6 +333,7 @@ impl Run {
             | Fact::TaskEnded { .. }
             | Fact::PullRequestOpened { .. }
             | Fact::PullRequestEnded { .. }
+            | Fact::OutcomeObserved { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, given } => self.take_review(review, given),
             Fact::Tested {

@@ -51,6 +51,8 @@ pub fn triage(evidence: &Evidence<'_>, demand: Demand) -> Option<Triage> {
         because,
         prints: BTreeMap::new(),
         known: None,
+        class: None,
+        language: None,
     };
     triage.prints = known::prints(&triage, evidence.head().unwrap_or(head));
     Some(triage)

@@ -272,6 +272,15 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
                 format!("{}: pull request {}: {what}", end.run, end.number),
             )
         }
+        Fact::OutcomeObserved { outcome } => {
+            let tone = match outcome.fate.worth() {
+                Some(worth) if worth < 0.5 => Tone::Bad,
+                Some(_) => Tone::Good,
+                None => Tone::Plain,
+            };
+            let (run, because) = (&outcome.run, &outcome.because);
+            (tone, format!("{run}: {}: {because}", outcome.fate.name()))
+        }
         Fact::ReviewGiven { review } => plain(format!("{}: {}", review.run, review_words(review))),
         Fact::Reviewed { review, .. } => (Tone::Heading, review_words(review)),
         Fact::StageFailed { stage, why } => (Tone::Bad, format!("{stage}: {why}")),

@@ -118,6 +118,7 @@ impl<'a> Tale<'a> {
             | Fact::TaskEnded { .. }
             | Fact::PullRequestOpened { .. }
             | Fact::PullRequestEnded { .. }
+            | Fact::OutcomeObserved { .. }
             | Fact::ReviewGiven { .. } => {}
             Fact::Reviewed { review, .. } => self.take_review(review),
             Fact::Tested {

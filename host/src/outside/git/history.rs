@@ -3,10 +3,15 @@
 //! Touches: git.
 //! Change here: when something new is asked about history.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
 use super::{GitError, Mirror, oid};
 use crate::event::{Commit, Oid};
+
+/// Lines that were taken away and put there, by file.
+pub type ChangedLines = BTreeMap<String, (Vec<String>, Vec<String>)>;
 
 impl Mirror {
     pub fn tree_of(&self, commit: &Oid) -> Result<Oid, GitError> {
@@ -113,6 +118,43 @@ impl Mirror {
         let repo = self.repo()?;
         let commit = self.find_commit(&repo, commit)?;
         Ok(commit.parent_ids().map(oid).collect())
+    }
+
+    /// A commit's message, and by file the lines it took away and put there, beside its first parent. Files that are not
+    /// text, or larger than a mebibyte, are left out.
+    pub fn changed_lines(&self, commit: &Oid) -> Result<(String, ChangedLines), GitError> {
+        let repo = self.repo()?;
+        let commit = self.find_commit(&repo, commit)?;
+        let read = || -> Result<ChangedLines, git2::Error> {
+            let before = commit.parents().next().map(|p| p.tree()).transpose()?;
+            let mut options = git2::DiffOptions::new();
+            options.context_lines(0).max_size(1 << 20);
+            let tree = commit.tree()?;
+            let diff = repo.diff_tree_to_tree(before.as_ref(), Some(&tree), Some(&mut options))?;
+            let mut lines = ChangedLines::new();
+            diff.foreach(
+                &mut |_, _| true,
+                None,
+                None,
+                Some(&mut |delta, _, line| {
+                    let path = delta.new_file().path().or(delta.old_file().path());
+                    let path = path.map(|p| p.to_string_lossy().into_owned());
+                    let text = String::from_utf8_lossy(line.content());
+                    let text = text.trim_end_matches(['\r', '\n']).to_owned();
+                    let of_file = lines.entry(path.unwrap_or_default()).or_default();
+                    match line.origin() {
+                        '-' => of_file.0.push(text),
+                        '+' => of_file.1.push(text),
+                        _ => {}
+                    }
+                    true
+                }),
+            )?;
+            Ok(lines)
+        };
+        let lines = read().map_err(|e| self.missing(&oid(commit.id()), e))?;
+        let message = String::from_utf8_lossy(commit.message_bytes()).into_owned();
+        Ok((message, lines))
     }
 
     /// Makes a commit; the same arguments give the same id.

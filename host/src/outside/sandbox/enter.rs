@@ -26,6 +26,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{
     Gid, Uid, dup2_stdin, execv, getegid, geteuid, getppid, setgroups, setresgid, setresuid,
 };
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::plan::{From, HELPER, Mount, Plan, TREE};
 
@@ -259,7 +261,11 @@ fn become_bubblewrap(plan: &Plan, staged: &[PathBuf]) -> Result<Infallible, NotE
     // Project settings stand among them, and everybody may read the arguments of a process.
     let options = doing("passing options", hidden(&options(plan, staged)))?;
     let number = options.as_raw_fd().to_string();
-    let words = ["bwrap", "--args", &number, "--", HELPER, EXEC_VERB, &inner];
+    let outside = doing("naming itself", itself())?;
+    let (program, outside) = ("bwrap", outside.as_raw_fd().to_string());
+    let words = [
+        program, "--args", &number, "--", HELPER, EXEC_VERB, &inner, &outside,
+    ];
     let words: Result<Vec<CString>, _> = words.into_iter().map(CString::new).collect();
     let bwrap = CString::new(plan.bwrap.as_os_str().as_bytes());
     let zero = |_| std::io::Error::other("a zero byte in an argument");
@@ -271,6 +277,14 @@ fn become_bubblewrap(plan: &Plan, staged: &[PathBuf]) -> Result<Infallible, NotE
     // this process nothing but the mark of the job.
     let told = format!("starting {}", plan.bwrap.display());
     doing(&told, execv(&bwrap, &words))
+}
+
+/// This process, which is bubblewrap's outer one from now on, for whoever comes to stand inside. The first process inside
+/// asks for a death signal as its outer one does, but it may be too late for one.
+fn itself() -> std::io::Result<OwnedFd> {
+    let own = pidfd_open(rustix::process::getpid(), PidfdFlags::empty())?;
+    fcntl_setfd(&own, FdFlags::empty())?;
+    Ok(own)
 }
 
 /// A file without a name that the next program still has open.

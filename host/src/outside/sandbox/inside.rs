@@ -6,14 +6,16 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io::Write;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::execv;
+use nix::unistd::{close, execv};
 
 use super::plan::{Inner, Limits};
 use super::syscalls;
@@ -38,15 +40,22 @@ pub enum NotInside {
     Zero(#[from] std::ffi::NulError),
     #[error("nothing can be said: {0}")]
     Mute(#[from] std::io::Error),
+    #[error("bubblewrap has ended")]
+    Orphaned,
+    #[error("whether bubblewrap lives cannot be seen: {0}")]
+    Outside(nix::Error),
     #[error("/bin/sh cannot be started: {0}")]
     Shell(nix::Error),
 }
 
-/// Never returns where all went well: the process is the command then.
+/// Never returns where all went well: the process is the command then. `outside` is bubblewrap's outer process.
 ///
 /// # Errors
 /// Where a layer cannot be put up; nothing has run then.
-pub fn exec(plan: &str) -> Result<Infallible, NotInside> {
+pub fn exec(plan: &str, outside: RawFd) -> Result<Infallible, NotInside> {
+    if is_dead(outside)? {
+        return Err(NotInside::Orphaned);
+    }
     let inner: Inner = serde_json::from_str(plan)?;
     let line = CString::new(inner.line.as_str())?;
     let mut layers = vec![Layer::Namespaces];
@@ -63,6 +72,20 @@ pub fn exec(plan: &str) -> Result<Infallible, NotInside> {
     writeln!(out, "{}", said(&inner.nonce, &layers))?;
     out.flush()?;
     execv(SHELL, &[c"sh", c"-c", &line]).map_err(NotInside::Shell)
+}
+
+/// Whether bubblewrap's outer process is gone. Once the first process inside is there, which started this one, it ends
+/// with the outer one; but where that ended before, nothing would ever end what runs here.
+fn is_dead(outside: RawFd) -> Result<bool, NotInside> {
+    // SAFETY: the step before opened it for this one and named it on the command line; it stays open for as long as it
+    // is looked at.
+    #[allow(unsafe_code)]
+    let process = unsafe { BorrowedFd::borrow_raw(outside) };
+    let mut asked = [PollFd::new(process, PollFlags::POLLIN)];
+    let dead = poll(&mut asked, PollTimeout::ZERO).map_err(NotInside::Outside)?;
+    // The command has no use for it.
+    close(outside).map_err(NotInside::Outside)?;
+    Ok(dead > 0)
 }
 
 /// The line that [`super::heard`] understands.

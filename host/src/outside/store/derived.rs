@@ -9,13 +9,15 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Row, Transaction, params};
 
 use super::record::{self, Place, nanoseconds, read_event};
-use super::{ReadError, StoreError, memory, readers, reviews};
+use super::{ReadError, StoreError, memory, readers, results, reviews};
 use crate::event::{
-    AppMessage, Delivery, Event, Fact, IgnoreReason, Oid, Opening, PullRequestFate, RunId,
-    RunStatus, Sighting, Usage, VariantState, Verdict,
+    AppMessage, Delivery, Event, Fact, Fault, IgnoreReason, ModelAnswer, Oid, Opening,
+    PullRequestFate, RunId, RunStatus, Sighting, Usage, VariantState, Verdict,
 };
 
-pub const TABLES: [&str; 10] = [
+pub const TABLES: [&str; 12] = [
+    "results",
+    "outcomes",
     "runs",
     "reviews",
     "heard",
@@ -61,6 +63,7 @@ fn tell_anew(tx: &Transaction<'_>, run: &RunId) -> Result<(), ReadError> {
     tx.execute("DELETE FROM runs WHERE run = ?1", [&run.0])?;
     tx.execute("DELETE FROM heats WHERE run = ?1", [&run.0])?;
     tx.execute("DELETE FROM reviews WHERE run = ?1", [&run.0])?;
+    tx.execute("DELETE FROM results WHERE run = ?1", [&run.0])?;
     for event in readers::run_events(tx, run)? {
         take_in_for_run(tx, run, &event)?;
     }
@@ -94,16 +97,13 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
             }
         }
         Fact::AppSaid { message } => note_heard(tx, event, message)?,
+        Fact::OutcomeObserved { outcome } => results::observed(tx, event, outcome)?,
         Fact::PullRequestEnded { end } if matches!(end.fate, PullRequestFate::Merged { .. }) => {
             reviews::merged_elsewhere(tx, end)?;
         }
         Fact::Triaged { triage } => memory::take_in(tx, event, triage)?,
         Fact::ModelAnswered { answer, .. } => {
-            let spent = match answer {
-                Ok(answer) => Some(answer.usage),
-                Err(fault) => fault.usage.map(Usage::from),
-            };
-            if let Some(usage) = spent {
+            if let Some(usage) = spent(answer) {
                 note_spending(tx, event, usage)?;
             }
         }
@@ -143,22 +143,29 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
     match &event.fact {
         Fact::ChangeSeen { .. } => open_run(tx, event)?,
         Fact::TournamentOpened { opening } => enter(tx, run, opening)?,
-        Fact::Proposed { variant, .. } => mark(tx, "proposed", run, variant)?,
+        Fact::Triaged { triage } => results::found(tx, event, run, triage)?,
+        Fact::Proposed { variant, candidate } => {
+            results::handed_in(tx, run, variant, &candidate.trial_tree)?;
+        }
+        Fact::Tried { trial } => results::tried(tx, run, trial)?,
+        Fact::ModelAnswered {
+            variant, answer, ..
+        } => results::answered(
+            tx,
+            run,
+            variant,
+            answer.as_ref().ok(),
+            spent(answer).unwrap_or_default(),
+        )?,
         Fact::Refused { variant, .. } => mark(tx, "refused", run, variant)?,
-        Fact::Decided { verdict } => decide(tx, run, verdict)?,
-        Fact::Delivered {
-            delivery: Delivery::Escalated { .. } | Delivery::Proposed { .. },
-        } => reviews::wait(tx, event, run)?,
-        Fact::Reviewed { review, .. } => reviews::take(tx, run, review)?,
-        Fact::Delivered {
-            delivery: Delivery::Merged { .. },
-        } => {
-            reviews::settle(tx, event)?;
-            tx.prepare_cached(
-                "UPDATE heats SET merged = 1
-                 WHERE run = ?1 AND variant = (SELECT winner FROM runs WHERE run = ?1)",
-            )?
-            .execute([&run.0])?;
+        Fact::Decided { verdict } => {
+            decide(tx, run, verdict)?;
+            results::decided(tx, run, verdict.confidence)?;
+        }
+        Fact::Delivered { delivery } => deliver(tx, event, run, delivery)?,
+        Fact::Reviewed { review, .. } => {
+            reviews::take(tx, run, review)?;
+            results::ruled(tx, run, &review.ruling)?;
         }
         Fact::RunClosed { status } => {
             if *status == RunStatus::Green {
@@ -168,6 +175,28 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
                 .execute([&run.0, &status_name(*status)?])?;
         }
         _ => {}
+    }
+    Ok(())
+}
+
+fn deliver(
+    tx: &Transaction<'_>,
+    event: &Event,
+    run: &RunId,
+    delivery: &Delivery,
+) -> Result<(), ReadError> {
+    results::delivered(tx, event, run, delivery)?;
+    match delivery {
+        Delivery::Escalated { .. } | Delivery::Proposed { .. } => reviews::wait(tx, event, run)?,
+        Delivery::Merged { .. } => {
+            reviews::settle(tx, event)?;
+            tx.prepare_cached(
+                "UPDATE heats SET merged = 1
+                 WHERE run = ?1 AND variant = (SELECT winner FROM runs WHERE run = ?1)",
+            )?
+            .execute([&run.0])?;
+        }
+        Delivery::Moot { .. } | Delivery::Withheld { .. } => {}
     }
     Ok(())
 }
@@ -383,6 +412,14 @@ fn note_spending(tx: &Transaction<'_>, event: &Event, usage: Usage) -> rusqlite:
     Ok(())
 }
 
+/// What an answer cost, or the fault in its place; None where it cost nothing.
+fn spent(answer: &Result<ModelAnswer, Fault>) -> Option<Usage> {
+    match answer {
+        Ok(answer) => Some(answer.usage),
+        Err(fault) => fault.usage.map(Usage::from),
+    }
+}
+
 /// SQLite's integers are signed.
 fn column(tokens: u64) -> i64 {
     i64::try_from(tokens).unwrap_or(i64::MAX)
@@ -390,10 +427,15 @@ fn column(tokens: u64) -> i64 {
 
 fn enter(tx: &Transaction<'_>, run: &RunId, opening: &Opening) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT OR IGNORE INTO heats (run, variant, strategy) VALUES (?1, ?2, ?3)",
+        "INSERT OR IGNORE INTO heats (run, variant, strategy, digest) VALUES (?1, ?2, ?3, ?4)",
     )?;
     for entry in &opening.entries {
-        insert.execute([&run.0, &entry.name, &entry.strategy.name])?;
+        insert.execute([
+            &run.0,
+            &entry.name,
+            &entry.strategy.name,
+            &entry.strategy.digest,
+        ])?;
     }
     Ok(())
 }

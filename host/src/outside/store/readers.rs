@@ -449,6 +449,7 @@ pub fn history(c: &Connection, project: &str) -> rusqlite::Result<BTreeMap<Strin
         }
     }
     figures.insert(format!("project/{project}/runs"), runs);
+    lasting_figures(c, project, &mut figures)?;
     Ok(figures)
 }
 
@@ -470,6 +471,31 @@ fn strategy_figures(c: &Connection, project: &str) -> rusqlite::Result<BTreeMap<
         }
     }
     Ok(figures)
+}
+
+/// What became of the fixes that a strategy won with: how many are old enough to say, how many survived, were taken back.
+fn lasting_figures(
+    c: &Connection,
+    project: &str,
+    figures: &mut BTreeMap<String, f64>,
+) -> rusqlite::Result<()> {
+    const METRICS: [&str; 3] = ["aged", "survived", "reverted"];
+    let mut statement = c.prepare_cached(
+        "SELECT strategy, sum(fate <> 'merged'), sum(fate = 'survived'), sum(fate = 'reverted')
+         FROM heats JOIN results USING (run) JOIN outcomes USING (run)
+         WHERE project = ?1 AND won = 1 GROUP BY strategy",
+    )?;
+    let mut rows = statement.query([project])?;
+    while let Some(row) = rows.next()? {
+        let strategy: String = row.get(0)?;
+        for (index, metric) in METRICS.iter().enumerate() {
+            figures.insert(
+                format!("strategy/{strategy}/{metric}"),
+                count(row, index + 1)?,
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Counts stay far below where a float would round.

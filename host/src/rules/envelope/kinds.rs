@@ -46,6 +46,7 @@ pub enum Kind {
     TaskEnded,
     PullRequestOpened,
     PullRequestEnded,
+    OutcomeObserved,
     RunReviewed,
     StageFailed,
     RunClosed,
@@ -61,7 +62,7 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 40] = [
+    pub const ALL: [Kind; 41] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
@@ -99,6 +100,7 @@ impl Kind {
         Kind::TaskEnded,
         Kind::PullRequestOpened,
         Kind::PullRequestEnded,
+        Kind::OutcomeObserved,
         Kind::RunReviewed,
         Kind::StageFailed,
         Kind::RunClosed,
@@ -145,6 +147,7 @@ impl Kind {
             Fact::TaskEnded { .. } => Kind::TaskEnded,
             Fact::PullRequestOpened { .. } => Kind::PullRequestOpened,
             Fact::PullRequestEnded { .. } => Kind::PullRequestEnded,
+            Fact::OutcomeObserved { .. } => Kind::OutcomeObserved,
             Fact::Reviewed { .. } => Kind::RunReviewed,
             Fact::StageFailed { .. } => Kind::StageFailed,
             Fact::RunClosed { .. } => Kind::RunClosed,
@@ -263,6 +266,10 @@ impl Kind {
             Kind::PullRequestEnded => of(
                 "dev.cdeventsx.changebus-pullrequest.ended.0.1.0",
                 "pull-request-ended",
+            ),
+            Kind::OutcomeObserved => of(
+                "dev.cdeventsx.changebus-outcome.observed.0.1.0",
+                "outcome-observed",
             ),
             Kind::RunReviewed => of("dev.cdeventsx.changebus-run.reviewed.0.1.0", "reviewed"),
             Kind::StageFailed => of("dev.cdeventsx.changebus-stage.failed.0.1.0", "stage-failed"),

@@ -1,6 +1,6 @@
 //! How the strategies do in each project, and which plugins asked for what they were not given.
 //!
-//! Touches: http (answers), sqlite (through the store).
+//! Touches: http (answers), sqlite (through the store), clock.
 //! Change here: when an operator should see more of the plugins.
 
 use std::collections::BTreeMap;
@@ -9,21 +9,29 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
+use jiff::{SignedDuration, Timestamp};
 
 use super::overview::names;
 use super::shown::{line, time};
 use super::{Desk, Frame, Page, Visitor, page as shown};
 use crate::event::{CallRole, Ended, Event, Fact};
+use crate::rules::learn::stats::{self, Standing, Stats};
 use crate::story;
+use crate::story::plot::{self, Bar};
 
 /// Calls that are looked at, newest first.
 const CALLS: usize = 2000;
 const REFUSALS: usize = 50;
+const A_YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 
 #[derive(Template)]
 #[template(path = "web/plugins.html")]
 struct PluginsPage {
     frame: Frame,
+    /// What everything of the last year came to.
+    sentence: String,
+    /// As pictures; nothing in them is markup that strangers wrote.
+    plots: Vec<String>,
     strategies: Vec<Strategy>,
     troubles: Vec<Trouble>,
     calls: usize,
@@ -56,7 +64,12 @@ pub async fn page(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<V
         let history = desk.store.history(&project).await?;
         strategies.extend(of_project(&project, &history, &costs));
     }
+    let now = Timestamp::now();
+    let (results, attempts) = desk.store.results(None, now - A_YEAR).await?;
+    let stats = stats::of(&results, &attempts, now);
     shown(&PluginsPage {
+        sentence: stats::sentence(&stats),
+        plots: plots(&stats),
         frame: Frame::new("Plugins", "/plugins", &visitor),
         strategies,
         troubles: calls
@@ -67,6 +80,59 @@ pub async fn page(State(desk): State<Arc<Desk>>, Extension(visitor): Extension<V
             .collect(),
         calls: calls.len(),
     })
+}
+
+/// Who wins, whose fixes last, and whether confidence is worth something; what nothing is known of is left out.
+fn plots(stats: &Stats) -> Vec<String> {
+    let wins = bars(
+        &stats.variants,
+        |s| s.won.share,
+        |s| (s.won.low, s.won.high),
+        |s| format!("{} of {}", s.won.count, s.won.of),
+    );
+    let aged: Vec<Standing> = stats
+        .strategies
+        .iter()
+        .filter(|s| s.aged > 0)
+        .cloned()
+        .collect();
+    let lasting = bars(
+        &aged,
+        |s| Some(s.lasting),
+        |s| (Some(s.lasting_low), Some(s.lasting_high)),
+        |s| format!("{} of {}", s.survived, s.aged),
+    );
+    let mut plots = vec![];
+    if !wins.is_empty() {
+        plots.push(plot::shares("Tournaments won, by variant", &wins));
+    }
+    if !lasting.is_empty() {
+        plots.push(plot::shares("Fixes that last, by strategy", &lasting));
+    }
+    if stats.confidence.aged > 0 {
+        let title = "What confidence promised, and what came of it";
+        plots.push(plot::reliability(title, &stats.confidence.bins));
+    }
+    plots
+}
+
+fn bars<'a>(
+    standings: &'a [Standing],
+    share: impl Fn(&Standing) -> Option<f64>,
+    bounds: impl Fn(&Standing) -> (Option<f64>, Option<f64>),
+    note: impl Fn(&Standing) -> String,
+) -> Vec<Bar<'a>> {
+    let bar = |standing: &'a Standing| {
+        let (low, high) = bounds(standing);
+        Some(Bar {
+            name: &standing.name,
+            share: share(standing)?,
+            low: low?,
+            high: high?,
+            note: note(standing),
+        })
+    };
+    standings.iter().filter_map(bar).collect()
 }
 
 /// What models cost, in millionths of a dollar, by project and strategy.

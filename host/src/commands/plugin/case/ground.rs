@@ -169,6 +169,8 @@ impl Ground {
             because: String::new(),
             prints: Default::default(),
             known: None,
+            class: None,
+            language: None,
         })
     }
 }
