@@ -14,6 +14,7 @@ use crate::event::{CallRole, Event, Fact, PluginCall, PluginFailure, RunId, Tria
 use crate::outside::store::Store;
 use crate::outside::wasm::{Divergence, Journal, PluginKind, Plugins, Replayed};
 use crate::rules::evidence::Demand;
+use crate::rules::learn::class;
 use crate::rules::run::Run;
 use crate::rules::{known, triage};
 
@@ -183,6 +184,11 @@ fn triaged(before: &Run, then: &Triage, policy: &Policy) -> Option<Fact> {
     let triage = triage::triage(&before.evidence(), Demand::from(policy))?;
     let triage = match &then.known {
         Some(other) => known::attached(triage, other),
+        None => triage,
+    };
+    // Before there were kinds of failures, none was stated.
+    let triage = match then.class {
+        Some(_) => class::classified(before, triage),
         None => triage,
     };
     Some(Fact::Triaged { triage })

@@ -24,17 +24,8 @@ pub async fn triage(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         Some(other) => known::attached(triage, &other.run),
         None => triage,
     };
-    let triage = classified(run, triage);
+    let triage = class::classified(run, triage);
     Ok(vec![Fact::Triaged { triage }])
-}
-
-/// With what kind of failure it is, where it is one.
-fn classified(run: &Run, mut triage: Triage) -> Triage {
-    if let (Finding::Real, Some(head)) = (triage.finding, run.head()) {
-        triage.class = Some(class::of(&triage, head));
-        triage.language = class::language(&run.change, head);
-    }
-    triage
 }
 
 /// The run that has the same failure in hand, unless it was gone in between.

@@ -6,7 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::event::{Change, FailureClass, TestReport, Triage};
+use crate::event::{Change, FailureClass, Finding, TestReport, Triage};
+use crate::rules::run::Run;
 
 /// Words of a complaint, in small letters, and what they mean. The first that is found counts.
 const MARKS: [(FailureClass, &[&str]); 9] = [
@@ -170,8 +171,17 @@ const LANGUAGES: [(&str, &[&str]); 9] = [
     ("php", &["php"]),
 ];
 
+/// With what kind of failure it is, where it is one.
+pub fn classified(run: &Run, mut triage: Triage) -> Triage {
+    if let (Finding::Real, Some(head)) = (triage.finding, run.head()) {
+        triage.class = Some(of(&triage, head));
+        triage.language = language(&run.change, head);
+    }
+    triage
+}
+
 /// The kind that most of the failing tests show; of as many, the one that stands first above.
-pub fn of(triage: &Triage, head: &TestReport) -> FailureClass {
+fn of(triage: &Triage, head: &TestReport) -> FailureClass {
     let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
     for failure in &head.failures {
         if triage.failing.contains(&failure.id) {
@@ -203,7 +213,7 @@ fn place(said: &str) -> Option<usize> {
 }
 
 /// What most of the change is written in; where it names no language, what the failing tests are.
-pub fn language(change: &Change, head: &TestReport) -> Option<String> {
+fn language(change: &Change, head: &TestReport) -> Option<String> {
     let files = head.failures.iter().filter_map(|f| f.file.as_deref());
     let of_paths = most(change.paths.iter().map(String::as_str));
     of_paths.or_else(|| most(files)).map(str::to_owned)
