@@ -251,7 +251,7 @@ impl Store {
         run: Option<&RunId>,
         fact: Fact,
     ) -> Result<Event, StoreError> {
-        self.keep(Draft::new(project, run, None, &fact)?).await
+        self.keep(Draft::new(project, run, None, fact)?).await
     }
 
     /// As `append`, if the run's stream holds exactly `expected_len` events; `Overtaken` otherwise.
@@ -262,7 +262,7 @@ impl Store {
         expected_len: u64,
         fact: Fact,
     ) -> Result<Event, StoreError> {
-        self.keep(Draft::new(project, Some(run), Some(expected_len), &fact)?)
+        self.keep(Draft::new(project, Some(run), Some(expected_len), fact)?)
             .await
     }
 
@@ -278,10 +278,8 @@ impl Store {
     }
 
     async fn take_in(&self, event: Event, tell: bool) -> Result<Option<Event>, StoreError> {
-        let draft = Draft::new(&event.project, event.run.as_ref(), None, &event.fact)?;
         let work = Work::Import {
-            draft: Box::new(draft),
-            event: Box::new(event),
+            draft: Box::new(Draft::of(event)?),
             tell,
         };
         self.writer()?.perform(work).await

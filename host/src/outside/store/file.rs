@@ -22,6 +22,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("../../../migrations/0005-applications.sql")),
     M::up(include_str!("../../../migrations/0006-reviews.sql")),
     M::up(include_str!("../../../migrations/0007-results.sql")),
+    M::up(include_str!("../../../migrations/0008-appends.sql")),
 ];
 
 /// How long one connection waits for another before it gives up.

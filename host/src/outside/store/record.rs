@@ -30,14 +30,12 @@ pub enum Place {
 
 /// A fact on its way into the log.
 pub struct Draft {
-    project: String,
-    run: Option<RunId>,
+    /// As whoever stated it gets it back. What only the writer knows is set when it is written.
+    event: Event,
     expected_len: Option<u64>,
     kind: String,
     subject: String,
     body: String,
-    /// The fact as it reads back.
-    fact: Fact,
 }
 
 /// What the fact is called in its JSON. It stands first, and the body may be long.
@@ -53,31 +51,58 @@ impl Draft {
         project: &str,
         run: Option<&RunId>,
         expected_len: Option<u64>,
-        fact: &Fact,
+        fact: Fact,
     ) -> Result<Draft, StoreError> {
-        let unfit = |source| StoreError::Unfit { source };
-        let body = serde_json::to_string(fact).map_err(unfit)?;
-        // A NaN is written as null and would make the run unreadable for good: find out now.
-        let fact: Fact = serde_json::from_str(&body).map_err(unfit)?;
-        Ok(Draft {
+        let event = Event {
+            seq: 0,
+            id: String::new(),
+            at: Timestamp::UNIX_EPOCH,
             project: project.to_owned(),
             run: run.cloned(),
-            expected_len,
-            kind: kind(&body).map_err(unfit)?,
-            subject: fact.subject(project),
-            body,
+            version: None,
+            epoch: 0,
+            origin: None,
             fact,
+        };
+        Ok(Draft {
+            expected_len,
+            ..Draft::of(event)?
+        })
+    }
+
+    /// What another host stated, as it stated it.
+    pub fn of(mut event: Event) -> Result<Draft, StoreError> {
+        let unfit = |source| StoreError::Unfit { source };
+        let body = serde_json::to_string(&event.fact).map_err(unfit)?;
+        // A NaN is written as null and would make the run unreadable for good: find out now. The event has the fact as it
+        // reads back.
+        event.fact = serde_json::from_str(&body).map_err(unfit)?;
+        Ok(Draft {
+            expected_len: None,
+            kind: kind(&body).map_err(unfit)?,
+            subject: event.fact.subject(&event.project),
+            body,
+            event,
         })
     }
 
     pub fn project(&self) -> &str {
-        &self.project
+        &self.event.project
+    }
+
+    /// What it came to. Complete once it is written.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    pub fn into_event(self) -> Event {
+        self.event
     }
 
     /// A change is opened only when nothing of its project is open that counts. What others opened may come in at any
     /// moment, so it is asked here, where nothing can come in between.
     pub fn comes_first(&self, tx: &Transaction<'_>) -> Result<(), ReadError> {
-        if !matches!(self.fact, Fact::ChangeSeen { .. }) {
+        if !matches!(self.event.fact, Fact::ChangeSeen { .. }) {
             return Ok(());
         }
         let query = format!(
@@ -85,12 +110,12 @@ impl Draft {
         );
         let open: Option<String> = tx
             .prepare_cached(&query)?
-            .query_row([&self.project], |row| row.get(0))
+            .query_row([self.project()], |row| row.get(0))
             .optional()?;
         match open {
             None => Ok(()),
             Some(run) => Err(StoreError::StillOpen {
-                project: self.project.clone(),
+                project: self.event.project.clone(),
                 run: RunId(run),
             }
             .into()),
@@ -99,43 +124,31 @@ impl Draft {
 
     /// Writes the row as the next of the log and of its run, stated in this tenure.
     pub fn write(
-        &self,
+        &mut self,
         tx: &Transaction<'_>,
         ends: &mut Ends,
         epoch: u64,
-    ) -> Result<(Event, Place), ReadError> {
+    ) -> Result<Place, ReadError> {
         let (version, place) = self.next(tx, ends, epoch)?;
-        let event = Event {
-            seq: 0,
-            id: uuid::Uuid::now_v7().to_string(),
-            at: Timestamp::now(),
-            project: self.project.clone(),
-            run: self.run.clone(),
-            version,
-            epoch,
-            origin: None,
-            fact: self.fact.clone(),
-        };
-        let event = self.insert(tx, &mut ends.last, event)?;
-        ends.moved(&event);
-        Ok((event, place))
+        self.event.id = uuid::Uuid::now_v7().to_string();
+        self.event.at = Timestamp::now();
+        (self.event.version, self.event.epoch) = (version, epoch);
+        self.insert(tx, &mut ends.last)?;
+        ends.moved(&self.event);
+        Ok(place)
     }
 
-    /// Writes what another host stated, as it stated it. None where it is here already.
+    /// Writes what another host stated, as it stated it. False where it is here already.
     ///
     /// # Errors
     /// `Contradicts` where another event has its place.
-    pub fn import(
-        &self,
-        tx: &Transaction<'_>,
-        ends: &mut Ends,
-        told: &Event,
-    ) -> Result<Option<Event>, ReadError> {
+    pub fn import(&mut self, tx: &Transaction<'_>, ends: &mut Ends) -> Result<bool, ReadError> {
+        let told = &self.event;
         let known: i64 = tx
             .prepare_cached("SELECT count(*) FROM events WHERE id = ?1")?
             .query_row([&told.id], |row| row.get(0))?;
         if known > 0 {
-            return Ok(None);
+            return Ok(false);
         }
         if let (Some(run), Some(version)) = (&told.run, told.version) {
             let taken: Option<String> = tx
@@ -157,25 +170,20 @@ impl Draft {
         if let Some(run) = &told.run {
             ends.runs.remove(&run.0);
         }
-        self.insert(tx, &mut ends.last, told.clone()).map(Some)
+        self.insert(tx, &mut ends.last)?;
+        Ok(true)
     }
 
     /// The event gets its place in this log.
-    fn insert(
-        &self,
-        tx: &Transaction<'_>,
-        last: &mut Last,
-        mut event: Event,
-    ) -> Result<Event, ReadError> {
-        event.seq = last.seq + 1;
-        let at = nanoseconds(event.at);
-        let run = self.run.as_ref().map(|run| run.0.as_str());
+    fn insert(&mut self, tx: &Transaction<'_>, last: &mut Last) -> Result<(), ReadError> {
+        self.event.seq = last.seq + 1;
+        let event = &self.event;
         let row = chain::Row {
             seq: event.seq,
             id: &event.id,
-            at,
-            project: &self.project,
-            run,
+            at: nanoseconds(event.at),
+            project: &event.project,
+            run: event.run.as_ref().map(|run| run.0.as_str()),
             version: event.version.map(number),
             epoch: number(event.epoch),
             origin: event.origin.as_deref(),
@@ -184,29 +192,33 @@ impl Draft {
             body: &self.body,
         };
         let hash = row.hash_after(&last.hash);
-        tx.prepare_cached(
-            "INSERT INTO events (seq, id, at, project, run, version, epoch, origin, type, subject, body, hash)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )?
-        .execute(params![
-            row.seq,
-            row.id,
-            at,
-            row.project,
-            run,
-            row.version,
-            row.epoch,
-            row.origin,
-            row.kind,
-            row.subject,
-            row.body,
-            hash
-        ])?;
-        *last = Last {
-            seq: event.seq,
-            hash,
-        };
-        Ok(event)
+        // Without IGNORE, SQLite would copy each page before the insert touches it, to be able to take back this statement
+        // alone (`0008-appends.sql`). Here an event that was passed over takes back the whole transaction.
+        let written = tx
+            .prepare_cached(
+                "INSERT OR IGNORE INTO events
+                     (seq, id, at, project, run, version, epoch, origin, type, subject, body, hash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+            )?
+            .execute(params![
+                row.seq,
+                row.id,
+                row.at,
+                row.project,
+                row.run,
+                row.version,
+                row.epoch,
+                row.origin,
+                row.kind,
+                row.subject,
+                row.body,
+                hash
+            ])?;
+        if written != 1 {
+            return Err(rusqlite::Error::StatementChangedRows(written).into());
+        }
+        *last = Last { seq: row.seq, hash };
+        Ok(())
     }
 
     fn next(
@@ -215,7 +227,7 @@ impl Draft {
         ends: &mut Ends,
         epoch: u64,
     ) -> Result<(Option<u64>, Place), ReadError> {
-        let Some(run) = &self.run else {
+        let Some(run) = &self.event.run else {
             return Ok((None, Place::Anywhere));
         };
         let Reached {

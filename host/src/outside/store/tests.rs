@@ -178,7 +178,7 @@ async fn events_are_neither_changed_nor_removed_nor_put_in_the_middle() {
     }
     drop(store);
     let connection = rusqlite::Connection::open(&d.log).unwrap();
-    let rest = "at, project, run, version, type, subject, body, hash FROM events WHERE seq = 2";
+    let rest = "at, project, run, version, epoch, origin, type, subject, body, hash FROM events WHERE seq = 2";
     let other = rest.replace("version", "9");
     for attempt in [
         "UPDATE events SET body = '{}' WHERE seq = 2".to_owned(),
@@ -187,14 +187,57 @@ async fn events_are_neither_changed_nor_removed_nor_put_in_the_middle() {
         format!("INSERT INTO events SELECT 7, 'x', {other}"),
         format!("INSERT OR REPLACE INTO events SELECT 2, 'x', {other}"),
         format!("INSERT OR REPLACE INTO events SELECT 4, id, {other}"),
+        format!("INSERT OR REPLACE INTO events SELECT 3, 'x', {other}"),
         format!("INSERT OR REPLACE INTO events SELECT 4, 'x', {rest}"),
+        format!("INSERT OR REPLACE INTO events SELECT 4, 'x', {other}"),
+        format!("REPLACE INTO events SELECT 4, id, {other}"),
+        format!("INSERT INTO events SELECT 4, id, {other}"),
+        format!("INSERT INTO events SELECT 4, 'x', {rest}"),
+        format!("INSERT INTO events SELECT 4, id, {other} ON CONFLICT (id) DO UPDATE SET at = 1"),
+        "DELETE FROM replacing".to_owned(),
     ] {
-        let refused = connection.execute(&attempt, []);
-        assert!(refused.is_err(), "{attempt} was let through");
+        let refused = connection.execute(&attempt, []).expect_err(&attempt);
+        // And not, say, for a slip in the statement.
+        let code = refused.sqlite_error_code();
+        let constraint = Some(rusqlite::ErrorCode::ConstraintViolation);
+        assert_eq!(code, constraint, "{attempt}: {refused}");
     }
+    // What would be passed over is not there either.
+    let passed_over = format!("INSERT OR IGNORE INTO events SELECT 4, id, {other}");
+    assert_eq!(connection.execute(&passed_over, []).unwrap(), 0);
     drop(connection);
     let store = Store::open(&d.log).unwrap();
     assert_eq!(store.verify().await.unwrap().events, 3);
+}
+
+#[tokio::test]
+async fn an_event_that_somebody_put_in_behind_the_writer_is_neither_overwritten_nor_followed_blindly()
+ {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    keep(&store, "p", "r", failed("first")).await;
+    let columns = "at, project, run, version, type, subject, body, hash";
+    tamper(
+        &d.log,
+        &format!(
+            "INSERT INTO events (seq, id, {columns})
+             SELECT 2, 'x', {} FROM events",
+            columns.replace("version", "2")
+        ),
+    );
+    let all_of_it = store.events_after(0, 10, &all()).await.unwrap();
+    let r = run("r");
+    let mut appends = vec![];
+    for n in 0..8 {
+        appends.push(store.append("p", Some(&r), failed(&n.to_string())));
+    }
+    // Those that still went by what the writer knew of the end fail; it looks anew for the others.
+    let answers = futures::future::join_all(appends).await;
+    let kept: Vec<Event> = answers.into_iter().flatten().collect();
+    assert!(kept.len() >= 7, "{} events were kept", kept.len());
+    assert_eq!((kept[0].seq, kept[0].version), (3, Some(3)));
+    let now = store.events_after(0, 20, &all()).await.unwrap();
+    assert_eq!(now, [all_of_it, kept].concat());
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! The one thread that writes: takes work from a queue and commits what has piled up together.
+//! The one thread that writes: takes work from a queue and commits what has piled up together. A second one tells what became
+//! of it.
 //!
 //! Touches: sqlite (holds the lock, through `store/file.rs`).
 //! Change here: when something besides events, what they name, cursors and derived tables is written.
@@ -28,7 +29,6 @@ pub enum Work {
     /// What somebody else stated: a host, or an application.
     Import {
         draft: Box<Draft>,
-        event: Box<Event>,
         /// The fleet is still to hear of it.
         tell: bool,
     },
@@ -48,12 +48,18 @@ pub enum Work {
     Rebuild,
 }
 
-type Answer = Result<Option<Event>, StoreError>;
+type Answer = Result<Option<Box<Draft>>, StoreError>;
+
+/// Whether there is an event now that was not there before.
+type Done = Result<bool, StoreError>;
 
 struct Job {
     work: Work,
     reply: oneshot::Sender<Answer>,
 }
+
+/// What became of a job, on its way to whoever asked.
+type Answered = (oneshot::Sender<Answer>, Answer);
 
 /// The queue's near end. Dropping it waits until all that was queued is written and the lock is free.
 pub struct Writer {
@@ -72,10 +78,20 @@ impl Writer {
     ) -> Result<Writer, StoreError> {
         let (queue, jobs) = mpsc::channel();
         let database = path.to_owned();
+        let cannot = |source| StoreError::File {
+            doing: "start the writer of",
+            path: path.to_owned(),
+            source,
+        };
+        let (answers, answered) = mpsc::channel();
+        let answering = std::thread::Builder::new()
+            .name("event-answers".into())
+            .spawn(move || tell(&answered, &newest))
+            .map_err(cannot)?;
         let desk = Desk {
             path: path.to_owned(),
             connection,
-            newest,
+            answers,
             tenures,
             fresh: bodies::Fresh::default(),
             ends: None,
@@ -85,12 +101,9 @@ impl Writer {
             .spawn(move || {
                 desk.serve(&jobs);
                 lock.leave(&database);
+                answering.join().ok();
             })
-            .map_err(|source| StoreError::File {
-                doing: "start the writer of",
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(cannot)?;
         Ok(Writer {
             path: path.to_owned(),
             queue: Some(queue),
@@ -99,14 +112,15 @@ impl Writer {
     }
 
     /// The event, for an append; on disk when this returns.
-    pub async fn perform(&self, work: Work) -> Answer {
+    pub async fn perform(&self, work: Work) -> Result<Option<Event>, StoreError> {
         let stopped = || StoreError::Stopped {
             path: self.path.clone(),
         };
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue.send(Job { work, reply }).map_err(|_| stopped())?;
-        answer.await.unwrap_or_else(|_| Err(stopped()))
+        let written = answer.await.unwrap_or_else(|_| Err(stopped()))?;
+        Ok(written.map(|draft| draft.into_event()))
     }
 }
 
@@ -124,7 +138,7 @@ impl Drop for Writer {
 struct Desk {
     path: PathBuf,
     connection: Connection,
-    newest: Arc<watch::Sender<i64>>,
+    answers: mpsc::Sender<Vec<Answered>>,
     tenures: Tenures,
     fresh: bodies::Fresh,
     /// None before the first commit and after one that failed.
@@ -152,20 +166,25 @@ impl Desk {
     }
 
     fn commit(&mut self, batch: Vec<Job>) {
-        let (works, replies): (Vec<_>, Vec<_>) =
+        let (mut works, replies): (Vec<_>, Vec<_>) =
             batch.into_iter().map(|job| (job.work, job.reply)).unzip();
         works.iter().for_each(|work| self.note(work));
-        let answers = match self.attempt(&works) {
-            Ok(answers) => answers,
+        let done = match self.attempt(&mut works) {
+            Ok(done) => done,
             Err(error) if works.len() == 1 => vec![Err(error)],
             // Nothing of the batch was kept. One by one, only the one at fault fails.
-            Err(_) => works.iter().map(|work| self.alone(work)).collect(),
+            Err(_) => works.iter_mut().map(|work| self.alone(work)).collect(),
         };
-        self.tell_newest(&answers);
-        for (reply, answer) in replies.into_iter().zip(answers) {
-            // Whoever asked may have gone; the work is done all the same.
-            reply.send(answer).ok();
-        }
+        let answers = works.into_iter().zip(done).map(|(work, done)| match work {
+            Work::Append(draft) | Work::Import { draft, .. } => {
+                done.map(|new| new.then_some(draft))
+            }
+            _ => done.map(|_| None),
+        });
+        // They are listened to until this end of the channel is dropped.
+        self.answers
+            .send(replies.into_iter().zip(answers).collect())
+            .ok();
     }
 
     /// Before anything of the batch is done: what is kept in it must not be removed in it.
@@ -177,13 +196,13 @@ impl Desk {
         }
     }
 
-    fn alone(&mut self, work: &Work) -> Answer {
-        let answers = self.attempt(std::slice::from_ref(work))?;
-        answers.into_iter().next().unwrap_or(Ok(None))
+    fn alone(&mut self, work: &mut Work) -> Done {
+        let done = self.attempt(std::slice::from_mut(work))?;
+        done.into_iter().next().unwrap_or(Ok(false))
     }
 
     /// All of it in one transaction; some errors concern only the one who asked.
-    fn attempt(&mut self, works: &[Work]) -> Result<Vec<Answer>, StoreError> {
+    fn attempt(&mut self, works: &mut [Work]) -> Result<Vec<Done>, StoreError> {
         let refused = file::refused(&self.path);
         let tx = self
             .connection
@@ -194,25 +213,18 @@ impl Desk {
             Some(ends) => ends,
             None => Ends::read(&tx).map_err(&refused)?,
         };
-        let mut answers = Vec::with_capacity(works.len());
+        let mut done = Vec::with_capacity(works.len());
         for work in works {
             match perform(&tx, &mut ends, work, &self.tenures, &self.fresh) {
-                Ok(event) => answers.push(Ok(event)),
-                Err(ReadError::Told(error)) if error.concerns_one() => answers.push(Err(*error)),
+                Ok(new) => done.push(Ok(new)),
+                Err(ReadError::Told(error)) if error.concerns_one() => done.push(Err(*error)),
                 Err(ReadError::Told(error)) => return Err(*error),
                 Err(ReadError::Sqlite(error)) => return Err(refused(error)),
             }
         }
         tx.commit().map_err(refused)?;
         self.ends = Some(ends);
-        Ok(answers)
-    }
-
-    fn tell_newest(&self, answers: &[Answer]) {
-        let events = answers.iter().filter_map(|a| a.as_ref().ok()?.as_ref());
-        if let Some(newest) = events.map(|event| event.seq).max() {
-            self.newest.send_replace(newest);
-        }
+        Ok(done)
     }
 
     fn checkpoint(&self) {
@@ -223,65 +235,82 @@ impl Desk {
     }
 }
 
+/// Tells what became of it, on a thread of its own: to wake whoever waits can take as long as to write, and the next
+/// batch can be written meanwhile.
+fn tell(answered: &mpsc::Receiver<Vec<Answered>>, newest: &watch::Sender<i64>) {
+    for batch in answered {
+        let written = batch
+            .iter()
+            .filter_map(|(_, answer)| answer.as_ref().ok()?.as_ref());
+        if let Some(seq) = written.map(|draft| draft.event().seq).max() {
+            newest.send_replace(seq);
+        }
+        for (reply, answer) in batch {
+            // Whoever asked may have gone; the work is done all the same.
+            reply.send(answer).ok();
+        }
+    }
+}
+
 fn perform(
     tx: &rusqlite::Transaction<'_>,
     ends: &mut Ends,
-    work: &Work,
+    work: &mut Work,
     tenures: &Tenures,
     fresh: &bodies::Fresh,
-) -> Result<Option<Event>, ReadError> {
+) -> Result<bool, ReadError> {
     match work {
         Work::Append(draft) => {
             let epoch = tenures.of(draft.project())?;
             if tenures.in_a_fleet() {
                 draft.comes_first(tx)?;
             }
-            let (event, place) = draft.write(tx, ends, epoch)?;
+            let place = draft.write(tx, ends, epoch)?;
             if tenures.in_a_fleet() {
-                post::put_out(tx, event.seq)?;
+                post::put_out(tx, draft.event().seq)?;
             }
-            derived::take_in(tx, &event, place)?;
-            Ok(Some(event))
+            derived::take_in(tx, draft.event(), place)?;
+            Ok(true)
         }
-        Work::Import { draft, event, tell } => {
-            let kept = draft.import(tx, ends, event)?;
-            if let Some(event) = &kept {
+        Work::Import { draft, tell } => {
+            let new = draft.import(tx, ends)?;
+            if new {
                 if *tell && tenures.in_a_fleet() {
-                    post::put_out(tx, event.seq)?;
+                    post::put_out(tx, draft.event().seq)?;
                 }
-                derived::take_in(tx, event, Place::Anywhere)?;
+                derived::take_in(tx, draft.event(), Place::Anywhere)?;
             }
-            Ok(kept)
+            Ok(new)
         }
         Work::Fleet(work) => {
             post::perform(tx, work)?;
-            Ok(None)
+            Ok(false)
         }
         Work::Keep { digest, body } => {
             // The table is called after what it held first.
             tx.prepare_cached("INSERT OR IGNORE INTO journals (digest, body) VALUES (?1, ?2)")?
-                .execute(rusqlite::params![digest, body])?;
-            Ok(None)
+                .execute(rusqlite::params![*digest, *body])?;
+            Ok(false)
         }
         Work::BeginRemoval(removal) => {
             bodies::begin(tx, removal)?;
-            Ok(None)
+            Ok(false)
         }
         Work::Remove(digests) => {
             bodies::remove(tx, digests, fresh)?;
-            Ok(None)
+            Ok(false)
         }
         Work::Advance { consumer, seq } => {
             tx.prepare_cached(
                 "INSERT INTO cursors (consumer, seq) VALUES (?1, ?2)
                  ON CONFLICT (consumer) DO UPDATE SET seq = max(seq, excluded.seq)",
             )?
-            .execute(rusqlite::params![consumer, seq])?;
-            Ok(None)
+            .execute(rusqlite::params![*consumer, *seq])?;
+            Ok(false)
         }
         Work::Rebuild => {
             derived::rebuild(tx)?;
-            Ok(None)
+            Ok(false)
         }
     }
 }
