@@ -12,7 +12,7 @@ use changebus::outside::store::Store;
 use scripted_claude::{Reply, Script, Server};
 
 use crate::nats::Nats;
-use crate::world::{Daemon, git, program};
+use crate::world::{Daemon, git, program, put};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -176,7 +176,7 @@ impl Fleet {
                 .expect("a link can be made in the state directory");
         }
         let key = self.path().join("key");
-        std::fs::write(&key, "scripted-key-of-a-story").expect("the key can be written");
+        put(&key, "scripted-key-of-a-story");
         let plugins = [crate::guests::plugin_dir(), crate::guests::guest_dir()];
         let test = match self.test_seconds {
             0.0 => "sh test.sh".to_owned(),
@@ -215,7 +215,7 @@ impl Fleet {
             },
         );
         let path = self.path().join(format!("{host}.toml"));
-        std::fs::write(&path, text).expect("the configuration can be written");
+        put(&path, &text);
         path
     }
 

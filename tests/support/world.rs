@@ -256,8 +256,7 @@ impl World {
         let text = |s: &str| toml::Value::String(s.to_owned()).to_string();
         let toml = |s: &Path| text(&s.display().to_string());
         let env = toml::Value::try_from(&self.env).expect("an environment can be written as TOML");
-        std::fs::write(self.path().join("key"), "scripted-key-of-a-story")
-            .expect("the key can be written");
+        put(&self.path().join("key"), "scripted-key-of-a-story");
         let text = format!(
             "[host]\nstate = {}\nplugins = {}\n\n[watch]\ninterval_seconds = {}\n\n\
              [claude]\nbase_url = \"{}\"\napi_key = {{ file = {} }}\n{}\n\n\
@@ -278,7 +277,7 @@ impl World {
             self.variants,
             self.tables,
         );
-        std::fs::write(&path, text).expect("the configuration can be written");
+        put(&path, &text);
         path
     }
 
@@ -459,6 +458,16 @@ fn process_of(dir: &Path, pid: &str) -> Option<String> {
         || text("mountinfo").contains(here)
         || cwd.to_string_lossy().contains(here);
     ours.then(|| format!("{pid} {arguments} in {}", cwd.display()))
+}
+
+/// Writes a file that a daemon may be reading in this moment: it reads the old one or the new one.
+pub fn put(path: &Path, text: &str) {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
+        return;
+    }
+    let fresh = path.with_extension("fresh");
+    let written = std::fs::write(&fresh, text).and_then(|()| std::fs::rename(&fresh, path));
+    written.unwrap_or_else(|e| panic!("{} cannot be written: {e}", path.display()));
 }
 
 /// Git with nobody's configuration and a fixed identity.
