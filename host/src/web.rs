@@ -12,12 +12,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use futures::StreamExt;
 use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use serde_json::json;
@@ -43,6 +44,8 @@ pub use webhooks::Hearers;
 const ARRIVING: Duration = Duration::from_secs(10);
 /// Messages that are on their way in at a time.
 const AT_ONCE: usize = 256;
+/// Of what is too large, so much is heard out: whoever still sends does not hear that it is.
+const HEARD_OUT: usize = 16 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
@@ -201,6 +204,28 @@ fn tokens(apps: &BTreeMap<String, App>) -> Result<BTreeMap<String, String>, WebE
     Ok(tokens)
 }
 
+/// Cut short, or too large.
+struct NotWhole;
+
+/// A body of at most so many bytes.
+async fn whole(body: Body, most: usize) -> Result<Bytes, NotWhole> {
+    let (mut kept, mut came) = (Vec::new(), 0usize);
+    let mut parts = body.into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|_| NotWhole)?;
+        came = came.saturating_add(part.len());
+        match came {
+            fits if fits <= most => kept.extend_from_slice(&part),
+            too_much if too_much > HEARD_OUT => return Err(NotWhole),
+            _ => kept.clear(),
+        }
+    }
+    match came <= most {
+        true => Ok(kept.into()),
+        false => Err(NotWhole),
+    }
+}
+
 async fn message(
     State(front): State<Arc<Front>>,
     Path((app, event)): Path<(String, String)>,
@@ -220,7 +245,7 @@ async fn message(
     let most = usize::try_from(most)
         .unwrap_or(usize::MAX)
         .saturating_mul(1024);
-    let body = match tokio::time::timeout(ARRIVING, to_bytes(body, most)).await {
+    let body = match tokio::time::timeout(ARRIVING, whole(body, most)).await {
         Ok(Ok(body)) => body,
         Ok(Err(_)) => {
             let why = format!(

@@ -137,11 +137,16 @@ fn schemas(root: &Path) -> anyhow::Result<()> {
 }
 
 /// Pictures that the story of the page in a browser takes, and what documents call them.
-const PICTURES: [(&str, &str); 4] = [
+const PICTURES: [(&str, &str); 9] = [
     ("overview-light-wide", "overview"),
     ("signed-in-run-light-wide", "review"),
     ("run-dark-phone", "run-on-a-phone"),
     ("variants-light-wide", "variants"),
+    ("project-light-wide", "project"),
+    ("review-dark-wide", "waiting"),
+    ("plugins-light-wide", "plugins"),
+    ("events-light-wide", "events"),
+    ("about-light-wide", "about"),
 ];
 
 fn screenshots(root: &Path) -> anyhow::Result<()> {

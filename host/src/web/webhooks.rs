@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use secrecy::ExposeSecret;
 use tokio::sync::{Notify, Semaphore};
 
-use super::{WebError, no};
+use super::{WebError, no, whole};
 use crate::config::{Config, Secret};
 use crate::forges::Hints;
 use crate::reception::Bells;
@@ -110,7 +110,7 @@ async fn arrived(desk: &Desk, body: Body) -> Result<Bytes, Response> {
             "too many events at once: send it again in a moment",
         ));
     };
-    match tokio::time::timeout(ARRIVING, to_bytes(body, LARGEST)).await {
+    match tokio::time::timeout(ARRIVING, whole(body, LARGEST)).await {
         Ok(Ok(body)) => Ok(body),
         _ => Err(no(
             StatusCode::PAYLOAD_TOO_LARGE,
