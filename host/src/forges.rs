@@ -336,13 +336,17 @@ impl Agent {
         let Some(home) = self.home(&run.project).filter(|home| home.auto_merge) else {
             return Ok(());
         };
+        if pull.head != request.commit {
+            // Somebody pushed to it: what stands there now was tested by nobody here.
+            if pull.merges_itself {
+                let stopped = self.forge.do_not_merge(&home.repo, pull).await;
+                self.unless_refused("stopping its merge", stopped)?;
+            }
+            return Ok(());
+        }
         let is_decided = pull_request::wanted(run, home.pull_requests).is_some_and(|w| w.merge);
         let branch = format!("{} {}", request.repo, run.change.branch);
         if !is_decided || !merging.insert(branch) || pull.merges_itself {
-            return Ok(());
-        }
-        if pull.head != request.commit {
-            // Somebody pushed to it: what stands there now was tested by nobody here.
             return Ok(());
         }
         let protection = self
