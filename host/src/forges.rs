@@ -19,9 +19,10 @@ use crate::config::{self, Home};
 use crate::event::{ALL_PROJECTS, Event, PullRequest, PullRequestEnd, PullRequestFate, RunId};
 use crate::failpoint;
 use crate::outside::bus::BusError;
-use crate::outside::forge::{Forge, ForgeError, Offer, Pull, PullState};
+use crate::outside::forge::{Forge, ForgeError, Offer, Pull, PullState, StatusState};
 use crate::outside::store::{StoreError, Waiting};
 use crate::reception::{self, Bells};
+use crate::rules::pull_request::Wanted;
 use crate::rules::run::Run;
 use crate::rules::{again, pull_request};
 use crate::stages::House;
@@ -211,7 +212,7 @@ impl Agent {
             }
         };
         self.dress(home, &run, &pull).await?;
-        self.vouch(home, &run, wanted.commit).await?;
+        self.vouch(home, &run, &wanted).await?;
         let request = PullRequest {
             run: waiting.run.clone(),
             about: waiting.because.clone(),
@@ -245,20 +246,19 @@ impl Agent {
         self.unless_refused("a review", asked.await).map(drop)
     }
 
-    /// What was tried says so on the forge, where the branch's protection may ask for it.
-    async fn vouch(
-        &self,
-        home: &Home,
-        run: &Run,
-        commit: &crate::event::Oid,
-    ) -> Result<(), ForgeError> {
+    /// What may be merged says so on the forge, where the branch's protection may ask for it. What somebody has to decide
+    /// about first does not.
+    async fn vouch(&self, home: &Home, run: &Run, wanted: &Wanted<'_>) -> Result<(), ForgeError> {
         if !home.statuses {
             return Ok(());
         }
-        let said = format!("the tests were run on it, {}", run.id);
-        let state = crate::outside::forge::StatusState::Success;
-        let told = self.forge.tell(&home.repo, commit, state, &said).await;
-        self.unless_refused("a status", told).map(drop)
+        let (state, said) = match wanted.draft {
+            true => (StatusState::Pending, "somebody has to decide"),
+            false => (StatusState::Success, "the tests were run on it"),
+        };
+        let said = format!("{said}, run {}", run.id);
+        let told = self.forge.tell(&home.repo, wanted.commit, state, &said);
+        self.unless_refused("a status", told.await).map(drop)
     }
 
     /// None where the forge said no for good.

@@ -13,6 +13,7 @@ use changebus::rules::envelope;
 use changebus_tests::fleet::{BAD, Fleet, GOOD, all_adopted};
 use changebus_tests::nats::Nats;
 use changebus_tests::python::run_python;
+use changebus_tests::world::Daemon;
 use serde_json::{Value, json};
 
 mod takeover;
@@ -72,10 +73,10 @@ fn holder<'a>(events: &'a [Event], project: &str, own: &'a str) -> &'a str {
     last.origin.as_deref().unwrap_or(own)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_host_killed_in_mid_tournament_is_followed_by_another_and_its_paid_answer_is_used() {
-    let mut fleet = Fleet::new(&["ada", "bob"], 1).await;
-    fleet.test_seconds = 1.0;
+/// Of two hosts the one that has the run is killed once the model has answered: both, who died, and who lives.
+async fn killed_in_mid_tournament(
+    fleet: &Fleet,
+) -> (BTreeMap<&'static str, Daemon>, &'static str, &'static str) {
     let mut daemons = BTreeMap::from([("ada", fleet.daemon("ada")), ("bob", fleet.daemon("bob"))]);
     for host in ["ada", "bob"] {
         fleet
@@ -99,6 +100,14 @@ async fn a_host_killed_in_mid_tournament_is_followed_by_another_and_its_paid_ans
     let lives = if dies == "bob" { "ada" } else { "bob" };
     fleet.until(lives, "the other knows of it", proposed).await;
     daemons.get_mut(dies).expect("it runs").kill();
+    (daemons, dies, lives)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_killed_in_mid_tournament_is_followed_by_another_and_its_paid_answer_is_used() {
+    let mut fleet = Fleet::new(&["ada", "bob"], 1).await;
+    fleet.test_seconds = 1.0;
+    let (_daemons, dies, lives) = killed_in_mid_tournament(&fleet).await;
     let events = fleet
         .until(lives, "the other goes on", |e| !closed(e, "p1").is_empty())
         .await;

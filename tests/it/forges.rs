@@ -242,8 +242,8 @@ async fn closing_it_rejects_the_fix_and_the_last_word_is_the_reason() {
                 review.via.name()
             ),
             (
-                "grace",
-                "We will not sell at a discount any more.",
+                "somebody on home",
+                "grace wrote: We will not sell at a discount any more.",
                 "on the forge"
             )
         );
@@ -260,6 +260,11 @@ async fn what_needs_a_human_is_a_draft_and_is_withdrawn_once_it_was_decided_else
         let (_daemon, red) = scene.broken().await;
         let pull = scene.pull().await;
         assert!(pull.draft, "{pull:#?}");
+        // A check that the branch may ask for does not pass by itself.
+        let offered = scene
+            .world
+            .git_in(&scene.world.origin(), &["rev-parse", &pull.head]);
+        scene.told(&offered, &["pending"]).await;
         assert!(
             pull.body.contains("Somebody has to decide"),
             "{}",

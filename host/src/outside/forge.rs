@@ -334,7 +334,7 @@ impl Forge {
         commit: &Oid,
     ) -> Result<(), ForgeError> {
         match &self.speaks {
-            Speaks::GitHub(github) => github.merge_once_it_can(&pull.node, commit).await,
+            Speaks::GitHub(github) => github.merge_once_it_can(repo, pull, commit).await,
             Speaks::Forgejo(forgejo) => forgejo.merge_once_it_can(repo, pull.number, commit).await,
         }
     }

@@ -91,20 +91,17 @@ pub fn withdrawn(run: &Run) -> Option<String> {
     })
 }
 
-/// What closing a pull request says. The reason is what somebody wrote below it last.
+/// What closing a pull request says. Who did it is not told; the reason is what somebody, `last`, wrote below it last.
 pub fn rejection(request: &PullRequest, last: Option<(&str, &str)>) -> Review {
-    let (by, reason) = match last {
-        Some((by, words)) => (by.to_owned(), words.chars().take(REASON).collect()),
-        None => (
-            format!("somebody on {}", request.forge),
-            "closed without a word".to_owned(),
-        ),
+    let reason = match last {
+        Some((by, words)) => format!("{by} wrote: {words}"),
+        None => "closed without a word".to_owned(),
     };
     Review {
         run: request.run.clone(),
         ruling: Ruling::Reject,
-        reason,
-        by,
+        reason: reason.chars().take(REASON).collect(),
+        by: format!("somebody on {}", request.forge),
         via: Channel::Forge,
     }
 }

@@ -32,7 +32,7 @@ pub async fn look(house: &House, name: &str, mirror: Mirror) -> Result<Vec<Event
     let (Some(tip), false) = (tip, fixes.is_empty()) else {
         return Ok(vec![]);
     };
-    let names = names(house, name).await?;
+    let names = names(house).await?;
     let commits: Vec<Oid> = fixes.iter().map(|fix| fix.commit.clone()).collect();
     let seen = blocking(move || seen(&mirror, &commits, &tip, &names)).await;
     let seen = seen.map_err(|e| failed("reading history", &e))?;
@@ -57,15 +57,14 @@ fn is_settled(fix: &Fix) -> bool {
 }
 
 /// What people's merges of fixes are called, by the commit that was offered.
-async fn names(house: &House, project: &str) -> Result<BTreeMap<Oid, Vec<Oid>>, StageError> {
+async fn names(house: &House) -> Result<BTreeMap<Oid, Vec<Oid>>, StageError> {
     let read = |e| failed("reading pull requests", &e);
     let mut names: BTreeMap<Oid, Vec<Oid>> = BTreeMap::new();
     for offered in house.store.pull_requests().await.map_err(read)? {
-        let is_here = offered.request.run.0.starts_with(&format!("{project}-"));
         if let Some(PullRequestFate::Merged {
             commit: Some(merge),
             ..
-        }) = offered.fate.filter(|_| is_here)
+        }) = offered.fate
         {
             names.entry(offered.request.commit).or_default().push(merge);
         }

@@ -3,14 +3,12 @@
 //! Touches: files, processes, git, http, sqlite, network (loopback), clock.
 //! Change here: when projects change hands otherwise. As a benchmark: `cargo xtask bench fleet`.
 
-use std::collections::BTreeMap;
-
-use changebus::event::{Event, Fact};
-use changebus_tests::fleet::{BAD, Fleet, all_adopted};
+use changebus::event::Fact;
+use changebus_tests::fleet::Fleet;
 use changebus_tests::tables;
 use jiff::Timestamp;
 
-use super::{closed, holder};
+use super::{closed, killed_in_mid_tournament};
 
 /// The default last, several times: a host dies at any moment between two signs of life.
 const LEASES: [u64; 6] = [3, 3, 10, 10, 10, 10];
@@ -20,27 +18,7 @@ async fn taken_over(lease: u64) -> f64 {
     let mut fleet = Fleet::new(&["ada", "bob"], 1).await;
     fleet.lease_seconds = lease;
     fleet.test_seconds = 1.0;
-    let mut daemons = BTreeMap::from([("ada", fleet.daemon("ada")), ("bob", fleet.daemon("bob"))]);
-    for host in ["ada", "bob"] {
-        fleet
-            .until(host, "the tip is known", |e| {
-                all_adopted(e, &fleet.projects)
-            })
-            .await;
-    }
-    fleet.push("p1", "Rework discounts", BAD);
-    let proposed = |events: &[Event]| {
-        let is = |e: &Event| matches!(e.fact, Fact::Proposed { .. });
-        events.iter().any(is)
-    };
-    let events = fleet.until("bob", "the model has answered", proposed).await;
-    let dies = match holder(&events, "p1", "bob") {
-        "bob" => "bob",
-        _ => "ada",
-    };
-    let lives = if dies == "bob" { "ada" } else { "bob" };
-    fleet.until(lives, "the other knows of it", proposed).await;
-    daemons.get_mut(dies).expect("it runs").kill();
+    let (_daemons, _, lives) = killed_in_mid_tournament(&fleet).await;
     let killed = Timestamp::now();
     let events = fleet
         .until(lives, "the other goes on", |e| !closed(e, "p1").is_empty())

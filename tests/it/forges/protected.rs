@@ -113,3 +113,56 @@ async fn a_forge_that_does_not_tell_what_it_protects_is_not_pushed_past() {
     assert_eq!(scene.world.tip(), red);
     scene.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_that_is_asked_for_is_there_already_the_forge_merges_at_once() {
+    for kind in KINDS {
+        let scene = Scene::new(kind, "", ", auto_merge = true").await;
+        scene.forge.protect(Protection {
+            required_checks: vec!["changebus".to_owned()],
+            strict: true,
+            approvals: 0,
+        });
+        let (_daemon, red) = scene.broken().await;
+        let fate = scene.fate().await;
+        assert!(
+            matches!(&fate, PullRequestFate::Merged { by: Some(by), .. } if by == ME),
+            "{fate:?}"
+        );
+        assert_ne!(scene.world.tip(), red);
+        scene.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_pushed_to_is_not_merged_by_the_forge() {
+    for kind in KINDS {
+        let scene = Scene::new(kind, "", ", auto_merge = true").await;
+        scene.forge.protect(checked(true));
+        let (_daemon, red) = scene.broken().await;
+        let pull = scene.pull().await;
+        scene.until_it_merges_itself().await;
+        scene.world.git(&["fetch", "--quiet", "origin", &pull.head]);
+        scene.world.git(&["checkout", "--quiet", "FETCH_HEAD"]);
+        scene
+            .world
+            .commit("One more thing", &[("more.py", Some("x = 1\n"))]);
+        let to = format!("HEAD:refs/heads/{}", pull.head);
+        scene.world.git(&["push", "--quiet", "origin", &to]);
+        let pushed = scene.world.git(&["rev-parse", "HEAD"]);
+        // It was looked at since, more than once.
+        let looks = || {
+            let is_look = |s: &&changebus_tests::forge::Seen| {
+                s.method == "GET" && s.path.ends_with("/pulls/1")
+            };
+            scene.forge.seen().iter().filter(is_look).count()
+        };
+        let before = looks();
+        while looks() < before + 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        scene.forge.pass_check(&pushed, "ci");
+        assert_eq!(scene.world.tip(), red);
+        scene.end().await;
+    }
+}

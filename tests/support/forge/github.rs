@@ -137,6 +137,7 @@ impl Hall {
                 self.change(nth, body);
                 Said::new(200, self.show(&self.pulls[nth]))
             }
+            ("PUT", ["merge"]) => self.github_merge(nth, body),
             ("POST", ["requested_reviewers"]) => match self.ask_to_review(nth, body) {
                 Ok(()) => Said::new(
                     201,
@@ -145,6 +146,29 @@ impl Hall {
                 Err(why) => invalid(&why),
             },
             _ => Said::error(404, "Not Found"),
+        }
+    }
+
+    fn github_merge(&mut self, nth: usize, body: &Value) -> Said {
+        let pull = &self.pulls[nth];
+        if body["sha"].as_str() != Some(self.head_of(pull).as_str()) {
+            return Said::error(
+                409,
+                "Head branch was modified. Review and try the merge again.",
+            );
+        }
+        if let Some(why) = self.hindrance(pull) {
+            return Said::error(405, &why);
+        }
+        match self.merge(nth, ME) {
+            Some(commit) => {
+                let message = "Pull Request successfully merged";
+                Said::new(
+                    200,
+                    json!({ "sha": commit, "merged": true, "message": message }),
+                )
+            }
+            None => Said::error(405, "Pull Request is not mergeable"),
         }
     }
 
