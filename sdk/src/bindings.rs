@@ -7,7 +7,7 @@
 pub mod strategy {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "changebus:strategy/strategy@0.1.0",
+        world: "changebus:strategy/strategy@0.1.1",
         generate_all,
         pub_export_macro: true,
         export_macro_name: "export_strategy_world",
@@ -19,12 +19,12 @@ pub mod strategy {
 pub mod scorer {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "changebus:scorer/scorer@0.1.0",
+        world: "changebus:scorer/scorer@0.1.1",
         with: {
-            "changebus:host/log@0.1.0": crate::bindings::strategy::changebus::host::log,
-            "changebus:host/config@0.1.0": crate::bindings::strategy::changebus::host::config,
-            "changebus:host/history@0.1.0": crate::bindings::strategy::changebus::host::history,
-            "changebus:host/arena@0.1.0": generate,
+            "changebus:host/log@0.1.1": crate::bindings::strategy::changebus::host::log,
+            "changebus:host/config@0.1.1": crate::bindings::strategy::changebus::host::config,
+            "changebus:host/history@0.1.1": crate::bindings::strategy::changebus::host::history,
+            "changebus:host/arena@0.1.1": generate,
         },
         pub_export_macro: true,
         export_macro_name: "export_scorer_world",
@@ -36,12 +36,12 @@ pub mod scorer {
 pub mod escalation {
     wit_bindgen::generate!({
         path: "../wit",
-        world: "changebus:escalation/escalation@0.1.0",
+        world: "changebus:escalation/escalation@0.1.1",
         with: {
-            "changebus:host/log@0.1.0": crate::bindings::strategy::changebus::host::log,
-            "changebus:host/config@0.1.0": crate::bindings::strategy::changebus::host::config,
-            "changebus:host/history@0.1.0": crate::bindings::strategy::changebus::host::history,
-            "changebus:host/arena@0.1.0": crate::bindings::scorer::changebus::host::arena,
+            "changebus:host/log@0.1.1": crate::bindings::strategy::changebus::host::log,
+            "changebus:host/config@0.1.1": crate::bindings::strategy::changebus::host::config,
+            "changebus:host/history@0.1.1": crate::bindings::strategy::changebus::host::history,
+            "changebus:host/arena@0.1.1": crate::bindings::scorer::changebus::host::arena,
         },
         pub_export_macro: true,
         export_macro_name: "export_escalation_world",

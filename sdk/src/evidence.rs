@@ -15,7 +15,7 @@ use crate::edits::one_by_one;
 use crate::frames::{Place, Resolver, places};
 use crate::shares::{clip, clip_end, fair_shares};
 use crate::untrusted::{Fence, one_line, visible};
-use crate::{Failure, Hit, SearchOpts, Services, Tree};
+use crate::{Episode, Failure, Hit, SearchOpts, Services, Tree};
 
 mod names;
 
@@ -36,6 +36,9 @@ const SYMBOLS: usize = 16;
 const USES: u32 = 24;
 /// Figures about earlier work say nothing below this many cases.
 const ENOUGH_CASES: f64 = 10.0;
+/// Earlier failures and rejections that are shown.
+const EPISODES: u32 = 3;
+const REJECTIONS: u32 = 5;
 
 /// What was found about a failure.
 pub struct Evidence {
@@ -47,12 +50,12 @@ pub struct Evidence {
 
 /// Gathers evidence of about `bytes` bytes. The parts, in this order: the change and its commits; the failing
 /// tests with what they said; the push's diff; the tests' source; code around the places the tests name, the
-/// push changed, or where named symbols are defined; uses of what the push changed; figures about earlier work.
-/// What one part does not need, the others get.
+/// push changed, or where named symbols are defined; uses of what the push changed; and, from `past`, what was learned
+/// from earlier fixes. What one part does not need, the others get.
 pub fn gather(
     failure: &impl Failure,
     tree: &impl Tree,
-    services: &impl Services,
+    past: Option<&impl Services>,
     bytes: usize,
 ) -> Evidence {
     let scene = Scene::look(failure, tree);
@@ -64,7 +67,7 @@ pub fn gather(
         scene.code(tree),
         scene.uses(tree),
         scene.output(failure),
-        figures(failure, services),
+        past.map_or(Part::new("", 0), |services| self::past(failure, services)),
     ];
     let wants: Vec<(usize, usize)> = parts.iter().map(|part| (part.len(), part.weight)).collect();
     let shares = fair_shares(bytes, &wants);
@@ -208,7 +211,7 @@ impl Scene {
     fn change(&self, failure: &impl Failure) -> Part {
         let mut part = Part::new("The change", 4);
         let mut facts = format!("project: {}\n", failure.project());
-        for key in ["language", "test-command", "attempt"] {
+        for key in ["language", "class", "test-command"] {
             if let Some(value) = failure.attribute(key) {
                 facts.push_str(&format!("{key}: {}\n", one_line(&value, 300)));
             }
@@ -570,33 +573,39 @@ fn search_names(tree: &impl Tree, names: &BTreeSet<String>, before: &str, limit:
     tree.search(&pattern, opts, None, limit).unwrap_or_default()
 }
 
-/// Facts about what became of earlier fixes, where there are enough of them to be facts.
-fn figures(failure: &impl Failure, services: &impl Services) -> Part {
-    let mut part = Part::new("Earlier fixes here", 2);
+/// Figures about what became of earlier fixes, for failures of this class, in this project, and by strategy.
+fn figures(failure: &impl Failure, services: &impl Services) -> String {
     let mut facts = String::new();
     let project = failure.project();
-    facts.extend(figure(services, "project", &project, "in this project"));
-    for path in failure.changed_paths().iter().take(10) {
-        facts.extend(figure(
-            services,
-            "path",
-            path,
-            &format!("that touched {path}"),
-        ));
+    facts.extend(figure(
+        services,
+        "project",
+        &project,
+        "merged",
+        "fixes in this project",
+    ));
+    if let Some(class) = failure.attribute("class") {
+        let of = |place: &str| format!("fixes of {class} failures {place}");
+        let here = figure(services, "class", &class, "aged", &of("in this project"));
+        let known = here.or_else(|| {
+            let everywhere = of("in all projects");
+            figure(services, "class-anywhere", &class, "aged", &everywhere)
+        });
+        facts.extend(known);
     }
-    part.push(&[("what", "figures")], facts, false);
-    part
+    facts
 }
 
-fn figure(services: &impl Services, scope: &str, key: &str, place: &str) -> Option<String> {
-    let merged = services
-        .history(scope, key, "merged")
-        .filter(|n| *n >= ENOUGH_CASES)?;
-    let count = |metric, word: &str| {
-        services
-            .history(scope, key, metric)
-            .map(|n| format!("{n:.0} {word}"))
-    };
+fn figure(
+    services: &impl Services,
+    scope: &str,
+    key: &str,
+    all: &str,
+    what: &str,
+) -> Option<String> {
+    let number = |metric| services.history(scope, key, metric);
+    let all = number(all).filter(|n| *n >= ENOUGH_CASES)?;
+    let count = |metric, word: &str| number(metric).map(|n| format!("{n:.0} {word}"));
     let parts: Vec<String> = [
         count("survived", "lasted"),
         count("reverted", "were reverted"),
@@ -604,12 +613,71 @@ fn figure(services: &impl Services, scope: &str, key: &str, place: &str) -> Opti
     .into_iter()
     .flatten()
     .collect();
-    (!parts.is_empty()).then(|| {
-        format!(
-            "Of {merged:.0} merged fixes {place}, {}.\n",
-            parts.join(" and ")
-        )
-    })
+    (!parts.is_empty()).then(|| format!("Of {all:.0} {what}, {}.\n", parts.join(" and ")))
+}
+
+/// What was made of failures like this one, and what people said of fixes they did not want.
+fn past(failure: &impl Failure, services: &impl Services) -> Part {
+    let mut part = Part::new("What was learned from earlier fixes here", 8);
+    part.push(&[("what", "figures")], figures(failure, services), false);
+    for episode in services.similar(EPISODES) {
+        let likeness = format!("{:.0} %", episode.likeness * 100.0);
+        let attributes = [
+            ("what", "an earlier failure and its fix"),
+            ("run", episode.run.as_str()),
+            ("alike", likeness.as_str()),
+        ];
+        part.push(&attributes, told(&episode), true);
+    }
+    let rejections = services.rejections(REJECTIONS).into_iter();
+    let said: String = rejections
+        .map(|reason| format!("- {}\n", one_line(&reason, 500)))
+        .collect();
+    part.push(
+        &[("what", "why people did not want earlier fixes")],
+        said,
+        false,
+    );
+    part
+}
+
+fn told(episode: &Episode) -> String {
+    let mut text = format!("class: {}\n", episode.class);
+    for id in &episode.failing {
+        text.push_str(&format!("failed: {}\n", one_line(id, 200)));
+    }
+    text.push_str(&format!("said: {}\n", one_line(&episode.message, 300)));
+    match &episode.strategy {
+        Some(strategy) => text.push_str(&format!(
+            "fix by {strategy}: {}\n{}",
+            fate(episode.fate.as_deref()),
+            episode.rationale
+        )),
+        None => text.push_str("nobody came through with a fix"),
+    }
+    for reason in &episode.rejections {
+        text.push_str(&format!(
+            "\npeople did not want it: {}",
+            one_line(reason, 500)
+        ));
+    }
+    if !episode.diff.is_empty() {
+        text.push_str(&format!("\n{}", episode.diff));
+    }
+    text
+}
+
+/// In words a model cannot take for an instruction.
+fn fate(fate: Option<&str>) -> &'static str {
+    match fate {
+        Some("survived") => "it was merged, and lasted",
+        Some("merged") => "it was merged; whether it lasts is not known yet",
+        Some("reverted") => "it was merged, and REVERTED later: do not repeat it as it was",
+        Some("edited") => "people merged it with changes of their own",
+        Some("overridden") => "people mended it in another way instead",
+        Some("unmerged") => "people did not merge it",
+        _ => "what became of it is not known",
+    }
 }
 
 #[cfg(test)]

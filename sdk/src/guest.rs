@@ -14,9 +14,9 @@ use crate::bindings::strategy::changebus::types::errors;
 use crate::bindings::strategy::exports::changebus::strategy::fix;
 use crate::edits::one_by_one;
 use crate::{
-    Action, Commit, Completion, Contender, Decision, Edit, Escalation, Failure, Fault, FaultKind,
-    Hit, Host, Level, Outcome, Patch, Prompt, Report, Role, Scored, Scorer, SearchOpts, Services,
-    Strategy, ToolReport, Tournament, Tree,
+    Action, Commit, Completion, Contender, Decision, Edit, Episode, Escalation, Failure, Fault,
+    FaultKind, Hit, Host, Level, Outcome, Patch, Prompt, Report, Role, Scored, Scorer, SearchOpts,
+    Services, Strategy, ToolReport, Tournament, Tree,
 };
 
 pub use arena::Tournament as Arena;
@@ -84,6 +84,29 @@ impl Services for Outside {
 
     fn history(&self, scope: &str, key: &str, metric: &str) -> Option<f64> {
         history::metric(scope, key, metric)
+    }
+
+    fn similar(&self, limit: u32) -> Vec<Episode> {
+        history::similar(limit).iter().map(episode).collect()
+    }
+
+    fn rejections(&self, limit: u32) -> Vec<String> {
+        history::rejections(limit)
+    }
+}
+
+fn episode(told: &history::Episode) -> Episode {
+    Episode {
+        run: told.run(),
+        likeness: told.likeness(),
+        class: told.class(),
+        failing: told.failing(),
+        message: told.message(),
+        strategy: told.strategy(),
+        rationale: told.rationale(),
+        diff: told.unified_diff(OUTPUT),
+        fate: told.fate(),
+        rejections: told.rejections(),
     }
 }
 

@@ -9,7 +9,8 @@
 use serde::de::DeserializeOwned;
 
 use crate::types::{
-    Commit, Completion, Fault, FaultKind, Hit, Level, Patch, Prompt, Report, SearchOpts, ToolReport,
+    Commit, Completion, Episode, Fault, FaultKind, Hit, Level, Patch, Prompt, Report, SearchOpts,
+    ToolReport,
 };
 
 /// Longest file [`Tree::read_text`] reads, in bytes.
@@ -23,8 +24,15 @@ pub trait Services {
     /// This entry's `config` table as a JSON object, `{}` where there is none.
     fn config_json(&self) -> String;
 
-    /// What became of earlier work; None where it is not known. Scopes: `strategy`, `project`, `test`, `path`.
+    /// What became of earlier work; None where it is not known. Scopes: `strategy`, `project`, `class`, `class-anywhere`,
+    /// `strategy-on-class`.
     fn history(&self, scope: &str, key: &str, metric: &str) -> Option<f64>;
+
+    /// Earlier failures of this project that resemble this one, most alike first, and what was made of them.
+    fn similar(&self, limit: u32) -> Vec<Episode>;
+
+    /// What people said lately of fixes of this project that they did not want, newest first.
+    fn rejections(&self, limit: u32) -> Vec<String>;
 
     /// The `config` table as a type; the error names the key, ready to be returned.
     fn config<T: DeserializeOwned>(&self) -> Result<T, String> {

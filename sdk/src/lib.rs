@@ -62,8 +62,8 @@ pub use changebus_sdk_macros::Config;
 pub use config::Config;
 pub use imports::{Contender, Failure, Host, Services, Tournament, Tree};
 pub use types::{
-    Action, Commit, Completion, Decision, Edit, Fault, FaultKind, Hit, Level, Outcome, Patch,
-    Prompt, Proposal, Report, Role, Scored, SearchOpts, ToolReport,
+    Action, Commit, Completion, Decision, Edit, Episode, Fault, FaultKind, Hit, Level, Outcome,
+    Patch, Prompt, Proposal, Report, Role, Scored, SearchOpts, ToolReport,
 };
 
 /// Proposes a change to the tree that makes the failing tests pass, or says why nothing should change.

@@ -14,7 +14,7 @@ pub const SECTION: &str = "changebus:manifest";
 pub const SDK: &str = env!("CARGO_PKG_VERSION");
 
 /// The interface packages this SDK was made for.
-pub const INTERFACE: &str = "0.1.0";
+pub const INTERFACE: &str = "0.1.1";
 
 /// What a plugin may ask the operator for: a part of the host that costs or tells something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -40,6 +40,9 @@ pub struct Settings {
     pub probe: bool,
     /// How much of the failure the model is shown; 65536 by default.
     pub evidence_bytes: usize,
+    /// Show the model what was learned from earlier fixes; true by default. Two variants that differ in nothing else
+    /// tell what that is worth.
+    pub history: bool,
 }
 
 impl Default for Settings {
@@ -51,6 +54,7 @@ impl Default for Settings {
             max_output_tokens: 16_000,
             probe: true,
             evidence_bytes: 64 << 10,
+            history: true,
         }
     }
 }
@@ -65,7 +69,12 @@ pub fn repair(
     host: &impl Host,
 ) -> Result<Outcome, String> {
     let settings: Settings = host.config()?;
-    let evidence = gather(failure, tree, host, settings.evidence_bytes);
+    let evidence = gather(
+        failure,
+        tree,
+        settings.history.then_some(host),
+        settings.evidence_bytes,
+    );
     let mut talk = Talk {
         reader: Reader {
             failure,
@@ -96,7 +105,7 @@ pub fn repair(
 /// let bench = Bench::new()
 ///     .head("a.py", "x = 1\n")
 ///     .answer("One too few.\n\na.py\n<<<<<<< SEARCH\nx = 1\n=======\nx = 2\n>>>>>>> REPLACE\n");
-/// let evidence = evidence::gather(&bench, bench.tree(), &bench, 16 << 10);
+/// let evidence = evidence::gather(&bench, bench.tree(), Some(&bench), 16 << 10);
 /// let prompt = briefed(Prompt::new(8000), &evidence).user("Name the cause, then mend it.");
 /// let answer = edits::parse(&bench.complete(&prompt).unwrap().text);
 /// let patch: Patch = answer.blocks.into_iter().collect();

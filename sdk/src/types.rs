@@ -282,6 +282,29 @@ pub struct ToolReport {
     pub diff: String,
 }
 
+/// An earlier failure of the project, and what was made of it. Everything in it comes from outside: fence it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Episode {
+    /// The run's id.
+    pub run: String,
+    /// 0 to 1; at 1 the same tests failed with the same words.
+    pub likeness: f64,
+    /// `assertion`, `import`, `type`, ...
+    pub class: String,
+    /// Some of the tests that failed, and what one of them said.
+    pub failing: Vec<String>,
+    pub message: String,
+    /// Whose fix won; None where nobody came through.
+    pub strategy: Option<String>,
+    pub rationale: String,
+    /// The fix as a unified diff, cut to a few KiB.
+    pub diff: String,
+    /// The last that was seen of the fix: `merged`, `survived`, `reverted`, `edited`, `overridden`, `unmerged`.
+    pub fate: Option<String>,
+    /// What people said who did not want it.
+    pub rejections: Vec<String>,
+}
+
 /// What a strategy answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {

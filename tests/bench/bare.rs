@@ -19,6 +19,7 @@ mod bindings {
         with: {
             "changebus:host/arena.tournament": super::Whole,
             "changebus:host/arena.contender": super::One,
+            "changebus:host/history.episode": super::NoPast,
         },
     });
 }
@@ -26,6 +27,8 @@ use bindings::{Scorer, ScorerPre, changebus};
 
 pub struct Whole;
 pub struct One(usize);
+/// Nothing was ever like what is scored here.
+pub enum NoPast {}
 
 /// The component, compiled, on an engine of its own.
 pub struct Bare {
@@ -104,6 +107,49 @@ impl history::Host for State {
             .history
             .get(&format!("{scope}/{key}/{name}"))
             .copied())
+    }
+    fn similar(&mut self, _: u32) -> wasmtime::Result<Vec<Resource<NoPast>>> {
+        Ok(vec![])
+    }
+    fn rejections(&mut self, _: u32) -> wasmtime::Result<Vec<String>> {
+        Ok(vec![])
+    }
+}
+
+impl history::HostEpisode for State {
+    fn run(&mut self, past: Resource<NoPast>) -> wasmtime::Result<String> {
+        match *self.table.get(&past)? {}
+    }
+    fn likeness(&mut self, past: Resource<NoPast>) -> wasmtime::Result<f64> {
+        match *self.table.get(&past)? {}
+    }
+    fn class(&mut self, past: Resource<NoPast>) -> wasmtime::Result<String> {
+        match *self.table.get(&past)? {}
+    }
+    fn failing(&mut self, past: Resource<NoPast>) -> wasmtime::Result<Vec<String>> {
+        match *self.table.get(&past)? {}
+    }
+    fn message(&mut self, past: Resource<NoPast>) -> wasmtime::Result<String> {
+        match *self.table.get(&past)? {}
+    }
+    fn strategy(&mut self, past: Resource<NoPast>) -> wasmtime::Result<Option<String>> {
+        match *self.table.get(&past)? {}
+    }
+    fn rationale(&mut self, past: Resource<NoPast>) -> wasmtime::Result<String> {
+        match *self.table.get(&past)? {}
+    }
+    fn unified_diff(&mut self, past: Resource<NoPast>, _: u32) -> wasmtime::Result<String> {
+        match *self.table.get(&past)? {}
+    }
+    fn fate(&mut self, past: Resource<NoPast>) -> wasmtime::Result<Option<String>> {
+        match *self.table.get(&past)? {}
+    }
+    fn rejections(&mut self, past: Resource<NoPast>) -> wasmtime::Result<Vec<String>> {
+        match *self.table.get(&past)? {}
+    }
+    fn drop(&mut self, past: Resource<NoPast>) -> wasmtime::Result<()> {
+        self.table.delete(past)?;
+        Ok(())
     }
 }
 

@@ -490,7 +490,7 @@ fn a_file_that_loads_is_told_with_its_capabilities_and_what_the_operator_withhol
         words.contains("withheld   llm; allow it in [plugins]"),
         "{words}"
     );
-    assert!(words.contains("changebus:host/llm@0.1.0"), "{words}");
+    assert!(words.contains("changebus:host/llm@0.1.1"), "{words}");
     let json = well(author.changebus("", &[&args[..], &["--json"]].concat()));
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(

@@ -199,6 +199,7 @@ fn task(config: Value, desk: &Arc<Desk>) -> StrategyTask {
         config,
         services: Arc::clone(desk) as Arc<dyn Services>,
         history: Arc::default(),
+        learned: Arc::default(),
         wall_limit: Duration::from_secs(60),
     }
 }

@@ -97,6 +97,12 @@ async fn what_the_plugins_of_every_kept_version_ask_is_answered() {
         ] {
             assert!(told.contains(fact), "{version}: no {fact} in {told}");
         }
+        // Since 0.1.1 plugins are told of earlier failures.
+        assert_eq!(
+            told.contains("\"similar\":[]"),
+            version != "0.1.0",
+            "{version}: {told}"
+        );
         // The model service knows no `m-1`: the question went all the way, and its fault came all the way back.
         let asked = rationale(&story, "asks");
         for fact in [

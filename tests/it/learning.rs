@@ -17,6 +17,7 @@ use scripted_claude::{Reply, Script};
 use crate::envelope::assert_well_told;
 
 mod simulated;
+mod told;
 
 /// What is to be seen of the fix at the end.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -407,11 +408,8 @@ async fn a_merged_fix_survives_and_is_reverted_and_the_figures_say_so() {
     let reverted = |events: &[Event]| fates(events).contains(&FixFate::Reverted);
     let events = world.until("the revert is seen", reverted).await;
     events.iter().for_each(assert_well_told);
-    let figures = stats();
-    assert_eq!(
-        (&figures["survived"]["count"], &figures["reverted"]["count"]),
-        (&0.into(), &1.into())
-    );
+    // The revert broke the tests again: a second fix may have come and survived meanwhile.
+    assert_eq!(stats()["reverted"]["count"], 1);
     let told = world.changebus(&["stats"]).output().expect("it starts");
     let told = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(

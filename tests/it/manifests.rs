@@ -99,9 +99,9 @@ fn every_bundled_plugin_asks_for_what_it_imports_and_for_nothing_else() {
 #[test]
 fn every_bundled_plugin_says_its_kind_its_versions_and_what_it_does() {
     let kinds = [
-        ("changebus:strategy/fix@0.1.0", "strategy"),
-        ("changebus:scorer/judge@0.1.0", "scorer"),
-        ("changebus:escalation/gate@0.1.0", "escalation"),
+        ("changebus:strategy/fix@0.1.1", "strategy"),
+        ("changebus:scorer/judge@0.1.1", "scorer"),
+        ("changebus:escalation/gate@0.1.1", "escalation"),
     ];
     for (name, component) in components(&plugin_dir()) {
         let manifest = &component.manifests[0];
@@ -120,7 +120,7 @@ fn every_bundled_plugin_says_its_kind_its_versions_and_what_it_does() {
             ),
             (
                 &json!(1),
-                &json!("0.1.0"),
+                &json!("0.1.1"),
                 &json!(changebus_sdk::manifest::SDK)
             ),
             "{name}"
@@ -143,6 +143,7 @@ fn what_the_bundled_plugins_take_is_described_key_by_key() {
             vec![
                 "effort",
                 "evidence_bytes",
+                "history",
                 "max_output_tokens",
                 "model",
                 "probe",

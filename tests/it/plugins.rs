@@ -106,6 +106,11 @@ async fn a_strategy_proposes_edits_in_its_own_words() {
 #[tokio::test]
 async fn a_strategy_learns_everything_about_the_failure() {
     let told = told(json!({ "do": "tell" }), &Arc::default()).await;
+    let past = json!({
+        "run": "shop-1", "likeness": 0.75, "class": "assertion", "failing": ["t::one"],
+        "message": "expected 3, got 2", "strategy": "moody", "rationale": "one was lost", "diff": "-a\n+b",
+        "fate": "reverted", "rejections": ["too wide"],
+    });
     let expected = json!({
         "project": "shop", "base": "ba5e", "head": "4ead",
         "failing": ["t::one", "t::two"], "second": ["t::two"],
@@ -120,6 +125,8 @@ async fn a_strategy_learns_everything_about_the_failure() {
         "missing": ["FaultKind::NotFound", "tree.no-file", null],
         "glob": ["a.txt"], "hits": [["a.txt", 1, "Hello"]],
         "history": 4.0, "unheard": null, "calls": 7, "meter": null,
+        "similar": [past],
+        "rejections": [2, 1], "said": ["of a fix by moody: too wide"],
     });
     assert_eq!(told, expected);
 }
@@ -621,7 +628,7 @@ fn plugins_are_listed_with_what_they_ask_of_the_host() {
     let escalation = &list[3];
     assert_eq!(
         escalation.imports,
-        ["changebus:host/config@0.1.0", "changebus:host/arena@0.1.0"]
+        ["changebus:host/config@0.1.1", "changebus:host/arena@0.1.1"]
     );
     assert_eq!(escalation.digest.len(), 64);
     assert_eq!(
@@ -686,7 +693,7 @@ fn an_import_that_is_not_given_is_named() {
     );
     assert_eq!(
         problem.why,
-        "imports `changebus:host/llm@0.1.0`, which plugins of kind scorer are not given; build it without"
+        "imports `changebus:host/llm@0.1.1`, which plugins of kind scorer are not given; build it without"
     );
     assert_eq!(PLUGINS.problems().len(), 1);
 }

@@ -99,7 +99,7 @@ fn every_file_that_is_no_plugin_is_told_apart_by_name() {
     let place = Place::new();
     let good = judge(&[]);
     let strategy = guest("moody-strategy");
-    let newer = replaced(&guest("moody-escalation"), b"@0.1.0", b"@0.2.0");
+    let newer = replaced(&guest("moody-escalation"), b"@0.1.1", b"@0.2.0");
     let newer = stamp(&newer, &json!({"manifest": 1, "sdk": "0.2.4"}));
     let says = |text: &str| {
         let mut value = manifest("escalation", "1.0.0", &[]);
@@ -159,7 +159,7 @@ fn every_file_that_is_no_plugin_is_told_apart_by_name() {
             "greedy",
             guest("greedy-scorer"),
             Step::Imports,
-            "imports `changebus:host/llm@0.1.0`, which plugins of kind scorer are not given",
+            "imports `changebus:host/llm@0.1.1`, which plugins of kind scorer are not given",
         ),
         (
             "silent",
@@ -168,7 +168,7 @@ fn every_file_that_is_no_plugin_is_told_apart_by_name() {
                 &manifest("strategy", "1.0.0", &["workspace", "history"]),
             ),
             Step::Imports,
-            "imports `changebus:host/llm@0.1.0` without asking for it; write `asks = [llm, ...]`",
+            "imports `changebus:host/llm@0.1.1` without asking for it; write `asks = [llm, ...]`",
         ),
         (
             "form",
@@ -389,7 +389,7 @@ fn a_file_is_examined_the_same_way_without_taking_anything_into_service() {
     let info = plugins.examine(&place.path("gate.wasm")).expect("it holds");
     assert_eq!(
         (info.name.as_str(), info.interface.as_str()),
-        ("gate", "0.1.0")
+        ("gate", "0.1.1")
     );
     assert_eq!(
         info.manifest.map(|said| said.version),

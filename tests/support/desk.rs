@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use changebus::event::{
-    Commit, Fault, FaultKind, ModelAnswer, ModelRequest, Oid, Patch, ProbeReport, TestFailure,
-    ToolReport, Usage,
+    Commit, FailureClass, Fault, FaultKind, FixFate, Learned, ModelAnswer, ModelRequest, Oid,
+    PastFix, PastPatch, Patch, ProbeReport, Rejection, RunId, TestFailure, ToolReport, Usage,
 };
 use changebus::outside::reading::{Hit, ReadTree, SearchOptions};
 use changebus::outside::wasm::{
@@ -232,6 +232,33 @@ impl Services for Books {
     }
 }
 
+/// One failure like this one, which nobody mended to the end, and two opinions.
+fn learned() -> Learned {
+    let said = |strategy: Option<&str>, reason: &str| Rejection {
+        run: RunId("shop-1".to_owned()),
+        strategy: strategy.map(str::to_owned),
+        reason: reason.to_owned(),
+    };
+    Learned {
+        similar: vec![PastFix {
+            run: RunId("shop-1".to_owned()),
+            likeness: 0.75,
+            class: FailureClass::Assertion,
+            failing: vec!["t::one".to_owned()],
+            message: "expected 3, got 2".to_owned(),
+            fix: Some(PastPatch {
+                strategy: "moody".to_owned(),
+                rationale: "one was lost".to_owned(),
+                patch: "-a\n+b\n".to_owned(),
+            }),
+            fate: Some(FixFate::Reverted),
+            rejections: vec!["too wide".to_owned()],
+        }],
+        rejections: vec![said(Some("moody"), "too wide"), said(None, "not now")],
+        ..Learned::default()
+    }
+}
+
 fn failed(id: &str) -> TestFailure {
     TestFailure {
         id: id.to_owned(),
@@ -268,6 +295,7 @@ pub fn task(mood: Value, books: &Arc<Books>) -> StrategyTask {
         config: mood,
         services: Arc::clone(books) as Arc<dyn Services>,
         history: Arc::new(BTreeMap::from([("strategy/moody/merged".to_owned(), 4.0)])),
+        learned: Arc::new(learned()),
         wall_limit: Duration::from_secs(3600),
     }
 }
@@ -312,5 +340,6 @@ pub fn field(mood: &str) -> Field {
         ambiguity: vec!["they behave differently".to_owned()],
         config: json!({ "do": mood }),
         history: Arc::new(BTreeMap::from([("strategy/moody/merged".to_owned(), 4.0)])),
+        learned: Arc::new(learned()),
     }
 }

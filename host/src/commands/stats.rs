@@ -71,6 +71,7 @@ fn print(stats: &Stats) {
     for (title, standings) in [
         ("variant", &stats.variants),
         ("strategy", &stats.strategies),
+        ("edition", &stats.editions),
         ("model", &stats.models),
         ("failure", &stats.classes),
         ("language", &stats.languages),
@@ -78,7 +79,7 @@ fn print(stats: &Stats) {
     ] {
         if !standings.is_empty() {
             println!(
-                "\n{title:<18} handed in   clean    won                 lasting             for one that lasts"
+                "\n{title:<32} handed in   clean    won                 lasting             for one that lasts"
             );
             standings.iter().for_each(print_standing);
         }
@@ -106,8 +107,8 @@ fn print_standing(standing: &Standing) {
     let each = standing.cost_per_surviving_fix;
     let each = each.map_or("-".to_owned(), story::dollars);
     println!(
-        "{:<18} {:>4} of {:<4} {:>4}  {:<20} {lasting:<20} {each}",
-        story::text::line(&standing.name, 18),
+        "{:<32} {:>4} of {:<4} {:>4}  {:<20} {lasting:<20} {each}",
+        story::text::line(&standing.name, 32),
         standing.proposed.count,
         standing.proposed.of,
         standing.clean.count,

@@ -16,6 +16,9 @@ pub struct Verdict {
     pub winner: Option<String>,
     pub score: Option<f64>,
     pub confidence: Option<f64>,
+    /// What the evidence was worth before it was held against what became of earlier fixes; None where that is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<f64>,
     pub reasons: Vec<String>,
     /// Best first, every variant of the tournament.
     pub standings: Vec<Standing>,
@@ -27,6 +30,9 @@ pub struct Standing {
     pub state: VariantState,
     pub score: Option<f64>,
     pub confidence: Option<f64>,
+    /// As in the verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<f64>,
     /// Empty when every gate holds.
     pub objections: Vec<Objection>,
     /// Why it stands where it stands.

@@ -112,6 +112,8 @@ pub struct RunResult {
     pub winner: Option<String>,
     /// 0 to 1, of the winner.
     pub confidence: Option<f64>,
+    /// What its evidence was worth before that was held against earlier outcomes.
+    pub evidence: Option<f64>,
     pub how: How,
     /// Seconds from the push that was seen to what was delivered.
     pub seconds: Option<f64>,
@@ -142,8 +144,10 @@ pub struct Attempt {
     pub run: RunId,
     pub variant: String,
     pub strategy: String,
-    /// Of the plugin: another one is another strategy.
+    /// Of the plugin.
     pub digest: String,
+    /// Of the plugin and its configuration together: what decides its prompts.
+    pub edition: String,
     /// Asked last, if one was.
     pub model: Option<String>,
     pub proposed: bool,

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use super::{Exit, Oid, ReportSource, RunId, TestFailure};
+use super::{Exit, Learned, Oid, ReportSource, RunId, TestFailure};
 
 /// Who enters, with what; fixed when the tournament opens, so that a replay meets the same field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,6 +22,9 @@ pub struct Opening {
     pub escalation: PluginRef,
     /// History figures a strategy may read: `scope/key/metric` to value, as of now.
     pub history: BTreeMap<String, f64>,
+    /// What earlier runs teach about this failure, as of now.
+    #[serde(default, skip_serializing_if = "Learned::is_empty")]
+    pub learned: Learned,
     /// The failing tests can be run by themselves, so trials go in stages.
     #[serde(default)]
     pub selectable: bool,
@@ -42,6 +46,18 @@ pub struct Entry {
     pub name: String,
     pub strategy: PluginRef,
     pub config: serde_json::Value,
+}
+
+impl Entry {
+    /// Names plugin and configuration together, which decide every prompt: eight hex digits for each.
+    pub fn edition(&self) -> String {
+        let mut config = self.config.clone();
+        config.sort_all_objects();
+        let config = Sha256::digest(config.to_string());
+        let config: String = config[..4].iter().map(|b| format!("{b:02x}")).collect();
+        let plugin: String = self.strategy.digest.chars().take(8).collect();
+        format!("{plugin}-{config}")
+    }
 }
 
 /// A plugin pinned to the bytes that ran.

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    ALL_PROJECTS, Asked, Attempt, Change, Event, Fact, Heard, InHand, KeptReport, Oid, RunId,
-    RunResult, RunStatus, Sighting, Task, TestReport, Usage,
+    ALL_PROJECTS, Asked, Attempt, Change, Event, Fact, FixFate, Heard, InHand, KeptReport, Oid,
+    RunId, RunResult, RunStatus, Sighting, Task, TestReport, Usage,
 };
 
 mod bodies;
@@ -622,6 +622,19 @@ impl Store {
             Ok::<_, ReadError>((results, results::attempts(c, project, since)?))
         })
         .await
+    }
+
+    /// The newest real failures of a project, at most `most` and not that of `but`, and what was seen last of what was
+    /// made of them.
+    pub async fn earlier(
+        &self,
+        project: &str,
+        but: &RunId,
+        most: usize,
+    ) -> Result<Vec<(RunId, Option<FixFate>)>, StoreError> {
+        let (project, but) = (project.to_owned(), but.clone());
+        self.read(move |c| results::earlier(c, &project, &but, most))
+            .await
     }
 
     /// What a project delivered or offered since then, and what was seen of it last.

@@ -6,15 +6,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::event::Trial;
+use crate::event::{Calibration, Lasting, Trial};
 
 /// A suite with this many tests to keep is worth half of what a very large one is.
 const HALF_NET: f64 = 20.0;
-/// Fewer merges that have aged than this say nothing about a strategy.
-const ENOUGH_HISTORY: f64 = 10.0;
+/// Fewer fixes that have aged than this say nothing about a strategy.
+const ENOUGH_HISTORY: u32 = 10;
 
-/// What another strategy's different tree adds when it passes too.
-pub const COMPANY: f64 = OTHER_TREE / 100.0;
 const OTHER_TREE: f64 = 10.0;
 
 /// What is known about a candidate beyond its own trial.
@@ -27,9 +25,8 @@ pub struct Evidence<'a> {
     /// Strategies other than its own whose candidates pass every test too: with the same tree, and with another.
     pub agree_same_tree: usize,
     pub agree_other_tree: usize,
-    /// How often this strategy's merges have aged, and how many of them survived; None before any has.
-    pub aged: f64,
-    pub survived: Option<f64>,
+    /// What is believed of this strategy's fixes for such failures.
+    pub lasting: Option<Lasting>,
 }
 
 /// Evidence in hundredths, so that sums are exact: a candidate with all gates open starts at 45.
@@ -82,12 +79,23 @@ fn unseen(evidence: &Evidence<'_>) -> f64 {
 }
 
 fn record(evidence: &Evidence<'_>) -> f64 {
-    match evidence.survived {
-        Some(survived) if evidence.aged >= ENOUGH_HISTORY => {
-            20.0 * (survived / evidence.aged - 0.5)
-        }
+    match evidence.lasting {
+        Some(lasting) if lasting.aged >= ENOUGH_HISTORY => 20.0 * (lasting.share - 0.5),
         _ => 0.0,
     }
+}
+
+/// What that much evidence has come to mean; as much as it says where nothing is known of that.
+pub fn meant(evidence: f64, calibration: Option<&Calibration>) -> f64 {
+    match calibration {
+        Some(curve) => (curve.means(evidence) * 100.0).round().min(99.0) / 100.0,
+        None => evidence,
+    }
+}
+
+/// Evidence as it would be if another strategy's different tree passed too.
+pub fn in_company(evidence: f64) -> f64 {
+    (evidence + OTHER_TREE / 100.0).min(0.99)
 }
 
 #[cfg(test)]
@@ -109,8 +117,7 @@ mod tests {
             held_out: &BTreeSet::new(),
             agree_same_tree: same,
             agree_other_tree: other,
-            aged: 0.0,
-            survived: None,
+            lasting: None,
         })
     }
 
@@ -132,5 +139,37 @@ mod tests {
     #[test]
     fn what_was_never_repeated_does_not_suffice() {
         assert!(check(1, 60, 0, 0) < 0.7);
+    }
+
+    #[test]
+    fn the_record_of_a_strategy_counts_from_ten_outcomes_on() {
+        let with = |share: f64, aged: u32| {
+            record(&Evidence {
+                trials: &[],
+                to_keep: 0,
+                held_out: &BTreeSet::new(),
+                agree_same_tree: 0,
+                agree_other_tree: 0,
+                lasting: Some(Lasting { share, aged }),
+            })
+        };
+        assert_eq!(with(0.1, 9), 0.0);
+        assert_eq!((with(0.1, 10), with(0.9, 10)), (-8.0, 8.0));
+    }
+
+    #[test]
+    fn evidence_means_what_it_has_come_to() {
+        assert_eq!(meant(0.8, None), 0.8);
+        let halves = Calibration {
+            at_zero: 0.0,
+            slope: 0.0,
+            outcomes: 60,
+        };
+        assert_eq!(meant(0.8, Some(&halves)), 0.5);
+        let sure = Calibration {
+            at_zero: 20.0,
+            ..halves
+        };
+        assert_eq!(meant(0.8, Some(&sure)), 0.99);
     }
 }

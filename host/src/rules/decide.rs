@@ -6,7 +6,9 @@
 use super::gates;
 use super::rank::{self, Placed};
 use crate::config::{Ceiling, Policy};
-use crate::event::{Action, Advice, PluginFailure, RunId, Scoring, Triage, Trial, Verdict};
+use crate::event::{
+    Action, Advice, Calibration, PluginFailure, RunId, Scoring, Triage, Trial, Verdict,
+};
 
 /// Proof that the rules decided to merge this run's winner. Nothing outside `rules` can make one.
 pub struct Approval {
@@ -45,6 +47,8 @@ pub struct Grounds<'a> {
     /// First trial of the leader.
     pub trial: Option<&'a Trial>,
     pub ambiguity: &'a [String],
+    /// What confidence was held against.
+    pub calibration: Option<&'a Calibration>,
 }
 
 pub fn decide(grounds: &Grounds<'_>, policy: &Policy) -> Verdict {
@@ -59,6 +63,7 @@ pub fn decide(grounds: &Grounds<'_>, policy: &Policy) -> Verdict {
             winner: None,
             score: None,
             confidence: None,
+            evidence: None,
             reasons,
             standings,
         };
@@ -93,6 +98,7 @@ pub fn decide(grounds: &Grounds<'_>, policy: &Policy) -> Verdict {
         winner: Some(leader.variant.clone()),
         score: leader.score,
         confidence: leader.confidence,
+        evidence: leader.evidence.filter(|e| leader.confidence != Some(*e)),
         reasons,
         standings,
     }
@@ -105,6 +111,7 @@ pub fn nothing_to_do(because: String) -> Verdict {
         winner: None,
         score: None,
         confidence: None,
+        evidence: None,
         reasons: vec![because],
         standings: vec![],
     }
@@ -133,7 +140,8 @@ fn objections_to_merging(grounds: &Grounds<'_>, leader: &Placed, policy: &Policy
     let confidence = leader.confidence.unwrap_or(0.0);
     if confidence < policy.min_confidence {
         against.push(format!(
-            "the evidence is worth {confidence:.2}, and {:.2} is asked",
+            "the evidence is worth {}, and {:.2} is asked",
+            worth(grounds, leader),
             policy.min_confidence
         ));
     }
@@ -173,12 +181,24 @@ fn heed(advice: Option<&Result<Advice, PluginFailure>>, leader: &str) -> (Action
 fn for_the_winner(grounds: &Grounds<'_>, leader: &Placed) -> String {
     let fixed = grounds.triage.failing.len();
     format!(
-        "{} makes {} failing {} pass and breaks none of {}, with a score of {:.1} and evidence of {:.2}",
+        "{} makes {} failing {} pass and breaks none of {}, with a score of {:.1} and evidence of {}",
         leader.variant,
         fixed,
         if fixed == 1 { "test" } else { "tests" },
         grounds.triage.to_keep.len(),
         leader.score.unwrap_or(0.0),
-        leader.confidence.unwrap_or(0.0),
+        worth(grounds, leader),
     )
+}
+
+/// Confidence, and where it comes from if it is not the evidence alone.
+fn worth(grounds: &Grounds<'_>, leader: &Placed) -> String {
+    let confidence = leader.confidence.unwrap_or(0.0);
+    match (grounds.calibration, leader.evidence) {
+        (Some(curve), Some(evidence)) => format!(
+            "{confidence:.2} ({evidence:.2}, held against what became of {} earlier fixes)",
+            curve.outcomes
+        ),
+        _ => format!("{confidence:.2}"),
+    }
 }

@@ -6,4 +6,5 @@
 pub mod class;
 pub mod estimate;
 pub mod outcome;
+pub mod similar;
 pub mod stats;

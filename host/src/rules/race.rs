@@ -213,9 +213,11 @@ impl<'a> Course<'a> {
 
     /// The leader lacks evidence, and another strategy that passes too would be enough of it.
     fn needs_company(&self, leader: &Placed) -> bool {
-        let has = leader.confidence.unwrap_or(0.0);
+        let calibration = self.opening.learned.calibration.as_ref();
+        let has = leader.evidence.unwrap_or(0.0);
+        let would_have = confidence::meant(confidence::in_company(has), calibration);
         let asked = self.policy.min_confidence;
-        leader.stands_alone && has < asked && has + confidence::COMPANY >= asked
+        leader.stands_alone && confidence::meant(has, calibration) < asked && would_have >= asked
     }
 
     fn is_of_another_strategy(&self, runner: &Runner<'_>, leader: &Placed) -> bool {

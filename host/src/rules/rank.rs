@@ -40,7 +40,9 @@ pub struct Placed {
     pub variant: String,
     pub tree: Option<Oid>,
     pub score: Option<f64>,
+    /// What the evidence means, and what it is worth by itself.
     pub confidence: Option<f64>,
+    pub evidence: Option<f64>,
     pub objections: Vec<Objection>,
     pub duplicate_of: Option<String>,
     /// No other strategy's candidate passes too.
@@ -128,6 +130,9 @@ pub fn standings(placed: &[Placed]) -> Vec<Standing> {
             state,
             score: p.score,
             confidence: p.confidence,
+            evidence: p
+                .evidence
+                .filter(|evidence| p.confidence != Some(*evidence)),
             objections: p.objections.clone(),
             because,
         }
@@ -163,6 +168,7 @@ fn without(variant: &str, state: VariantState, because: String) -> Placed {
         tree: None,
         score: None,
         confidence: None,
+        evidence: None,
         objections: vec![],
         duplicate_of: None,
         stands_alone: true,
@@ -208,11 +214,14 @@ fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> P
     };
     let passes = state == VariantState::Won;
     let company = company(field, variant, candidate);
+    let evidence = passes.then(|| weigh(field, variant, &company, &trials));
+    let calibration = field.opening.learned.calibration.as_ref();
     Placed {
         variant: variant.into(),
         tree: Some(candidate.trial_tree.clone()),
         score: score.map(|s| s.total),
-        confidence: passes.then(|| weigh(field, variant, &company, &trials)),
+        confidence: evidence.map(|evidence| confidence::meant(evidence, calibration)),
+        evidence,
         objections,
         duplicate_of: None,
         stands_alone: company == Company::default(),
@@ -263,19 +272,14 @@ fn company(field: &Field<'_>, variant: &str, candidate: &Candidate) -> Company {
 }
 
 fn weigh(field: &Field<'_>, variant: &str, company: &Company, trials: &[&Trial]) -> f64 {
-    let figure = |metric: &str| {
-        let own = strategy(field, variant).unwrap_or_default();
-        let key = format!("strategy/{own}/{metric}");
-        field.opening.history.get(&key).copied()
-    };
+    let own = strategy(field, variant).unwrap_or_default();
     confidence::of(&Evidence {
         trials,
         to_keep: field.triage.to_keep.len(),
         held_out: &field.opening.held_out,
         agree_same_tree: company.same_tree,
         agree_other_tree: company.other_tree,
-        aged: figure("aged").unwrap_or(0.0),
-        survived: figure("survived"),
+        lasting: field.opening.learned.lasting.get(own).copied(),
     })
 }
 

@@ -106,6 +106,7 @@ pub fn verdict(run: &Run, review: &Review, variant: &str) -> Verdict {
         winner: Some(variant.to_owned()),
         score: standing.and_then(|s| s.score),
         confidence: standing.and_then(|s| s.confidence),
+        evidence: standing.and_then(|s| s.evidence),
         reasons: vec![reason],
         standings,
     }

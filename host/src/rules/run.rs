@@ -13,9 +13,10 @@ use super::review;
 use super::trouble;
 use crate::config::Policy;
 use crate::event::{
-    Action, Advice, Bisection, Change, Delivery, Event, Fact, Fault, Finding, Flips, ModelAnswer,
-    ModelRequest, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport, Review,
-    Role, RunId, RunStatus, Sample, Scoring, TestReport, ToolReport, Triage, Trial, Usage, Verdict,
+    Action, Advice, Bisection, Change, Delivery, Event, Fact, Fault, Finding, Flips, Learned,
+    ModelAnswer, ModelRequest, Oid, Opening, PluginCall, PluginFailure, PreparedMerge, ProbeReport,
+    Review, Role, RunId, RunStatus, Sample, Scoring, TestReport, ToolReport, Triage, Trial, Usage,
+    Verdict,
 };
 
 /// How a run is driven: what the daemon does, and how `fix` differs.
@@ -630,9 +631,25 @@ impl Run {
                     .and_then(|t| self.trials.get(t))
                     .and_then(|t| t.first()),
                 ambiguity: &self.ambiguity(),
+                calibration: self
+                    .opening
+                    .as_ref()
+                    .and_then(|o| o.learned.calibration.as_ref()),
             },
             policy,
         ))
+    }
+
+    /// Figures of earlier work, as the opening froze them.
+    pub fn history(&self) -> BTreeMap<String, f64> {
+        let history = self.opening.as_ref().map(|o| o.history.clone());
+        history.unwrap_or_default()
+    }
+
+    /// What earlier runs teach, as the opening froze it.
+    pub fn learned(&self) -> Learned {
+        let learned = self.opening.as_ref().map(|o| o.learned.clone());
+        learned.unwrap_or_default()
     }
 
     /// Tests that may fail again, because what had mended them is taken back.

@@ -102,12 +102,8 @@ pub fn field(policy: &Policy, run: &Run, config: serde_json::Value) -> Field {
             .collect(),
         contenders: placed.iter().filter_map(|p| contender(run, p)).collect(),
         ambiguity: rank::ambiguity(&placed, &run.trials),
-        history: Arc::new(
-            run.opening
-                .as_ref()
-                .map(|o| o.history.clone())
-                .unwrap_or_default(),
-        ),
+        history: Arc::new(run.history()),
+        learned: Arc::new(run.learned()),
         config,
     }
 }

@@ -1,9 +1,7 @@
 //! The tournament: opening it, the variants' proposals, their validation.
 //!
-//! Touches: clock, git, files, processes.
+//! Touches: clock, git, files, processes, sqlite.
 //! Change here: when what is fixed at the opening changes.
-
-use std::collections::BTreeMap;
 
 use crate::event::{Entry, Fact, Opening, TakesBack, Triage};
 use crate::outside::wasm::PluginKind;
@@ -16,6 +14,7 @@ use super::{Cx, StageError, failed, tip};
 pub mod desk;
 pub mod dossier;
 pub mod generate;
+mod lessons;
 pub mod resolve;
 pub mod validate;
 
@@ -54,24 +53,25 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),
         config: variant.config.clone(),
     };
-    let history = cx
-        .house
-        .store
-        .history(&cx.name)
-        .await
-        .map_err(|e| failed("reading history", &e))?;
+    let history = cx.house.store.history(&cx.name).await;
+    let mut history = history.map_err(|e| failed("reading history", &e))?;
     let takes_back = own_work(cx, run).await?;
     let variants = match takes_back {
         Some(_) => vec![entry::taking_back()],
         None => cx.project.variants.clone(),
     };
+    let entries: Vec<Entry> = variants.iter().map(enter).collect();
+    let held_out = entry::held_out(&triage.failing, policy.hold_out);
+    let (learned, of_class) = lessons::draw(cx, run, &entries, &held_out).await?;
+    history.extend(of_class);
     let opening = Opening {
-        entries: variants.iter().map(enter).collect(),
+        entries,
         takes_back,
-        held_out: entry::held_out(&triage.failing, policy.hold_out),
+        held_out,
         scorer: plugins.reference(PluginKind::Scorer, &policy.scorer),
         escalation: plugins.reference(PluginKind::Escalation, &policy.escalation),
-        history: history.into_iter().collect::<BTreeMap<_, _>>(),
+        history,
+        learned,
         selectable: selectable(cx, run, triage).await?,
     };
     Ok(vec![Fact::TournamentOpened { opening }])

@@ -51,6 +51,8 @@ struct Settings {
     /// How much of the failure the model is shown at the start; 65536 by default. Where it is not the same as that of
     /// the other model strategies, the provider cannot cache it for all of them.
     evidence_bytes: usize,
+    /// Show the model what was learned from earlier fixes; true by default.
+    history: bool,
     /// How much of what was said and seen since is sent whole; 49152 by default.
     transcript_bytes: usize,
 }
@@ -65,6 +67,7 @@ impl Default for Settings {
             turns: 24,
             probes: 5,
             evidence_bytes: 64 << 10,
+            history: true,
             transcript_bytes: 48 << 10,
         }
     }
@@ -100,7 +103,12 @@ impl Strategy for Investigator {
         host: &impl Host,
     ) -> Result<Outcome, String> {
         let settings: Settings = host.config()?;
-        let evidence = gather(failure, tree, host, settings.evidence_bytes);
+        let evidence = gather(
+            failure,
+            tree,
+            settings.history.then_some(host),
+            settings.evidence_bytes,
+        );
         let mut investigation = Investigation {
             reader: Reader {
                 failure,

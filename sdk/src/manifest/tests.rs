@@ -22,7 +22,7 @@ const STRATEGY: Manifest = Manifest {
 fn a_manifest_is_one_json_object_with_sorted_asks() {
     const JSON: [u8; STRATEGY.length()] = STRATEGY.json();
     let text = String::from_utf8(JSON.to_vec()).expect("text");
-    let expected = r#"{"manifest":1,"kind":"strategy","name":"minimal-fix","version":"0.3.0","sdk":"0.1.0","interface":"0.1.0","about":"Asks a model.","asks":["history","llm","workspace"],"config":{"type":"object","properties":{},"additionalProperties":false}}"#;
+    let expected = r#"{"manifest":1,"kind":"strategy","name":"minimal-fix","version":"0.3.0","sdk":"0.1.0","interface":"0.1.1","about":"Asks a model.","asks":["history","llm","workspace"],"config":{"type":"object","properties":{},"additionalProperties":false}}"#;
     let expected = expected.replace(r#""sdk":"0.1.0""#, &format!(r#""sdk":"{SDK}""#));
     assert_eq!(text, expected);
 }

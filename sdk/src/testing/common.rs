@@ -6,12 +6,14 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use crate::Level;
+use crate::{Episode, Level};
 
 #[derive(Default)]
 pub(super) struct Common {
     pub(super) config: Option<String>,
     pub(super) history: BTreeMap<(String, String, String), f64>,
+    pub(super) similar: Vec<Episode>,
+    pub(super) rejections: Vec<String>,
     pub(super) logs: RefCell<Vec<(Level, String)>>,
 }
 
@@ -47,6 +49,18 @@ macro_rules! common_setup {
             self
         }
 
+        /// An earlier failure that resembles this one; the most alike first.
+        pub fn similar(mut self, episode: crate::Episode) -> Self {
+            self.common.similar.push(episode);
+            self
+        }
+
+        /// What somebody said of a fix that was not wanted; the newest first.
+        pub fn rejected(mut self, reason: &str) -> Self {
+            self.common.rejections.push(reason.to_owned());
+            self
+        }
+
         /// What the plugin logged: level, and message with its fields.
         pub fn logs(&self) -> Vec<(Level, String)> {
             self.common.logs.borrow().clone()
@@ -67,6 +81,16 @@ macro_rules! common_services {
 
             fn history(&self, scope: &str, key: &str, metric: &str) -> Option<f64> {
                 self.common.history(scope, key, metric)
+            }
+
+            fn similar(&self, limit: u32) -> Vec<crate::Episode> {
+                let similar = self.common.similar.iter();
+                similar.take(limit as usize).cloned().collect()
+            }
+
+            fn rejections(&self, limit: u32) -> Vec<String> {
+                let rejections = self.common.rejections.iter();
+                rejections.take(limit as usize).cloned().collect()
             }
         }
     };

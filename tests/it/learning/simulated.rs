@@ -4,7 +4,7 @@
 //! Change here: when a figure is estimated otherwise. As a report: `cargo xtask bench learning`.
 
 use changebus::event::{Attempt, FailureClass, FixFate, How, Kind, RunId, RunResult};
-use changebus::rules::learn::estimate::{Calibration, Kept, calibration_error, reliability};
+use changebus::rules::learn::estimate::{Kept, calibration_error, reliability};
 use changebus::rules::learn::stats;
 use changebus::story::plot::{self, Bar};
 use changebus_tests::tables;
@@ -80,6 +80,7 @@ fn world(seed: u64) -> World {
             language: "python".into(),
             winner: Some("A".into()),
             confidence: Some(confidence),
+            evidence: Some(confidence),
             how: How::Merged,
             seconds: None,
             fate,
@@ -89,6 +90,7 @@ fn world(seed: u64) -> World {
             variant: "A".into(),
             strategy: STRATEGIES[strategy].0.into(),
             digest: String::new(),
+            edition: String::new(),
             model: None,
             proposed: true,
             clean: true,
@@ -137,9 +139,16 @@ fn is_ranked(world: &World) -> bool {
 /// Of what was promised after the first 500 were known: how far off, as it was promised, and as it is meant by then.
 fn promises(world: &World) -> (f64, f64, Vec<Kept>) {
     const KNOWN: usize = 500;
-    let all = stats::kept(&world.results);
-    let (known, later) = all.split_at(KNOWN);
-    let fit = Calibration::fit(known).expect("they are enough");
+    let is_known = |result: &&RunResult| result.fate.is_some_and(|fate| fate.worth().is_some());
+    let aged = world
+        .results
+        .iter()
+        .enumerate()
+        .filter(|(_, r)| is_known(r));
+    let (until, _) = aged.clone().nth(KNOWN).expect("there are enough");
+    let (known, later) = world.results.split_at(until);
+    let fit = stats::calibration(known).expect("they are enough");
+    let later = stats::kept(later);
     let meant: Vec<Kept> = later
         .iter()
         .map(|kept| Kept {
@@ -148,7 +157,7 @@ fn promises(world: &World) -> (f64, f64, Vec<Kept>) {
         })
         .collect();
     let off = |all: &[Kept]| calibration_error(all).expect("there are some");
-    (off(later), off(&meant), meant)
+    (off(&later), off(&meant), meant)
 }
 
 #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{self, ReportFormat};
 use crate::event::{
-    Commit, Fault, ModelAnswer, Patch, ProbeReport, TestFailure, ToolReport, Usage,
+    Commit, Fault, Learned, ModelAnswer, Patch, ProbeReport, TestFailure, ToolReport, Usage,
 };
 use crate::outside::wasm::{Field, PluginKind};
 
@@ -129,6 +129,9 @@ pub struct Facts {
     /// `scope/key/metric` to value.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub history: BTreeMap<String, f64>,
+    /// What earlier runs teach: similar failures, what people said.
+    #[serde(skip_serializing_if = "Learned::is_empty")]
+    pub learned: Learned,
 }
 
 /// A test the plugin is to mend.

@@ -299,8 +299,9 @@ fn strategy_case(
             seed: format!("{}/{}", run.id, entry.name),
             keep: triage.to_keep.into_iter().collect(),
             held_out: opening.held_out,
-            attributes: Default::default(),
+            attributes: dossier::attributes(None, run),
             history: opening.history,
+            learned: opening.learned,
         },
     };
     Ok(Case {
@@ -415,6 +416,7 @@ fn judge_case(
         budgets: Budgets::default(),
         facts: Facts {
             history: opening.history.clone(),
+            learned: opening.learned.clone(),
             ..Facts::default()
         },
         sandbox: Default::default(),

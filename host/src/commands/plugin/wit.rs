@@ -41,9 +41,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     );
     println!("    package mine:plugin;");
     println!("    world plugin {{");
-    println!("      import changebus:host/workspace@0.1.0;    // what it uses, and no more");
+    println!("      import changebus:host/workspace@0.1.1;    // what it uses, and no more");
     println!(
-        "      export changebus:strategy/fix@0.1.0;      // or scorer/judge, or escalation/gate"
+        "      export changebus:strategy/fix@0.1.1;      // or scorer/judge, or escalation/gate"
     );
     println!("    }}");
     Ok(ExitCode::Ok)

@@ -160,7 +160,7 @@ fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(
         Fact::Refused { variant, .. } => mark(tx, "refused", run, variant)?,
         Fact::Decided { verdict } => {
             decide(tx, run, verdict)?;
-            results::decided(tx, run, verdict.confidence)?;
+            results::decided(tx, run, verdict)?;
         }
         Fact::Delivered { delivery } => deliver(tx, event, run, delivery)?,
         Fact::Reviewed { review, .. } => {
@@ -427,7 +427,7 @@ fn column(tokens: u64) -> i64 {
 
 fn enter(tx: &Transaction<'_>, run: &RunId, opening: &Opening) -> rusqlite::Result<()> {
     let mut insert = tx.prepare_cached(
-        "INSERT OR IGNORE INTO heats (run, variant, strategy, digest) VALUES (?1, ?2, ?3, ?4)",
+        "INSERT OR IGNORE INTO heats (run, variant, strategy, digest, edition) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
     for entry in &opening.entries {
         insert.execute([
@@ -435,6 +435,7 @@ fn enter(tx: &Transaction<'_>, run: &RunId, opening: &Opening) -> rusqlite::Resu
             &entry.name,
             &entry.strategy.name,
             &entry.strategy.digest,
+            &entry.edition(),
         ])?;
     }
     Ok(())

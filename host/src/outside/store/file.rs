@@ -23,6 +23,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("../../../migrations/0006-reviews.sql")),
     M::up(include_str!("../../../migrations/0007-results.sql")),
     M::up(include_str!("../../../migrations/0008-appends.sql")),
+    M::up(include_str!("../../../migrations/0009-editions.sql")),
 ];
 
 /// How long one connection waits for another before it gives up.

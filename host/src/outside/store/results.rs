@@ -13,7 +13,7 @@ use super::record::{nanoseconds, timestamp};
 use super::{ReadError, StoreError};
 use crate::event::{
     Attempt, Delivery, Event, Finding, FixFate, FixOutcome, How, Kind, ModelAnswer, Oid, Ruling,
-    RunId, RunResult, Triage, Trial, Usage,
+    RunId, RunResult, Triage, Trial, Usage, Verdict,
 };
 
 /// A run whose fix is somewhere, and what was seen of it last.
@@ -99,9 +99,9 @@ pub fn answered(
     Ok(())
 }
 
-pub fn decided(tx: &Transaction<'_>, run: &RunId, confidence: Option<f64>) -> rusqlite::Result<()> {
-    tx.prepare_cached("UPDATE results SET confidence = ?2 WHERE run = ?1")?
-        .execute(params![run.0, confidence])?;
+pub fn decided(tx: &Transaction<'_>, run: &RunId, verdict: &Verdict) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE results SET confidence = ?2, evidence = ?3 WHERE run = ?1")?
+        .execute(params![run.0, verdict.confidence, verdict.evidence])?;
     Ok(())
 }
 
@@ -163,7 +163,7 @@ pub fn results(
 ) -> Result<Vec<RunResult>, ReadError> {
     let mut statement = c.prepare_cached(
         "SELECT results.run, results.project, results.at, kind, class, language, winner, confidence, approved, how,
-             delivered_at, fate
+             delivered_at, fate, coalesce(evidence, confidence)
          FROM results JOIN runs USING (run) LEFT JOIN outcomes USING (run)
          WHERE (?1 IS NULL OR results.project = ?1) AND results.at >= ?2 ORDER BY results.at, results.run",
     )?;
@@ -187,6 +187,7 @@ pub fn results(
             language: row.get(5)?,
             winner: row.get(6)?,
             confidence: row.get(7)?,
+            evidence: row.get(12)?,
             how: way(how.as_deref(), approved, fate),
             seconds: delivered.map(|end| end.duration_since(at).as_secs_f64()),
             fate,
@@ -218,7 +219,7 @@ pub fn attempts(
     since: Timestamp,
 ) -> rusqlite::Result<Vec<Attempt>> {
     c.prepare_cached(
-        "SELECT heats.run, variant, strategy, digest, model, proposed, coalesce(clean, 0), won, cost_usd
+        "SELECT heats.run, variant, strategy, digest, edition, model, proposed, coalesce(clean, 0), won, cost_usd
          FROM results JOIN heats USING (run)
          WHERE (?1 IS NULL OR project = ?1) AND at >= ?2 ORDER BY at, heats.run, variant",
     )?
@@ -228,14 +229,39 @@ pub fn attempts(
             variant: row.get(1)?,
             strategy: row.get(2)?,
             digest: row.get(3)?,
-            model: row.get(4)?,
-            proposed: row.get(5)?,
-            clean: row.get(6)?,
-            won: row.get(7)?,
-            cost_usd: row.get(8)?,
+            edition: row.get(4)?,
+            model: row.get(5)?,
+            proposed: row.get(6)?,
+            clean: row.get(7)?,
+            won: row.get(8)?,
+            cost_usd: row.get(9)?,
         })
     })?
     .collect()
+}
+
+/// Real failures of this project but that of `but`, newest first, and what was seen last of what was made of them.
+pub fn earlier(
+    c: &Connection,
+    project: &str,
+    but: &RunId,
+    most: usize,
+) -> Result<Vec<(RunId, Option<FixFate>)>, ReadError> {
+    let mut statement = c.prepare_cached(
+        "SELECT run, fate FROM results LEFT JOIN outcomes USING (run)
+         WHERE project = ?1 AND kind = 'real' AND run <> ?2 ORDER BY results.at DESC, run LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![
+        project,
+        but.0,
+        i64::try_from(most).unwrap_or(i64::MAX)
+    ])?;
+    let mut earlier = vec![];
+    while let Some(row) = rows.next()? {
+        let fate: Option<String> = row.get(1)?;
+        earlier.push((RunId(row.get(0)?), fate.map(read).transpose()?));
+    }
+    Ok(earlier)
 }
 
 /// What this project has put out since this moment, oldest first.

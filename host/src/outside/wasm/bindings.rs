@@ -28,6 +28,7 @@ pub mod host {
             "changebus:host/patching.patch": crate::outside::wasm::imports::PatchDraft,
             "changebus:host/probe.report": crate::event::ProbeReport,
             "changebus:host/tools.tool-report": crate::event::ToolReport,
+            "changebus:host/history.episode": crate::event::PastFix,
             "changebus:host/arena.contender": crate::outside::wasm::imports::ContenderHandle,
             "changebus:host/arena.tournament": crate::outside::wasm::imports::TournamentHandle,
         },

@@ -28,6 +28,7 @@ use crate::event::{Fault, FaultKind};
 
 mod arena;
 mod failure;
+mod history;
 mod llm;
 mod patching;
 mod plain;
@@ -228,7 +229,7 @@ impl Weigh for Option<String> {
 macro_rules! light {
     ($($number:ty),*) => { $(impl Weigh for $number { fn weight(&self) -> usize { 0 } })* };
 }
-light!(bool, Option<u64>, Option<f64>, Option<i32>);
+light!(bool, f64, Option<u64>, Option<f64>, Option<i32>);
 
 /// Waits for a service on the runtime it belongs to; gives it up when the guest is given up.
 async fn at_home<T: Send + 'static>(

@@ -19,7 +19,7 @@ use crate::event::{Fault, PluginFailure, PluginRef};
 
 const FORMAT: u32 = 1;
 /// Version of the interfaces that the journaled calls belong to.
-const INTERFACE: &str = "0.1.0";
+const INTERFACE: &str = "0.1.1";
 /// Level of the compression: the fastest that is worth it.
 const LEVEL: i32 = 3;
 /// Most that a journal may unfold to, so that a damaged one cannot fill the memory.

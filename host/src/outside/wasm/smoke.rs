@@ -49,6 +49,7 @@ pub fn task(wall_limit: Duration) -> StrategyTask {
         config: serde_json::json!({}),
         services: Arc::new(Nothing),
         history: Arc::default(),
+        learned: Arc::default(),
         wall_limit,
     }
 }

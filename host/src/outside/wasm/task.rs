@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{
-    Commit, Fault, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure, ToolReport,
+    Commit, Fault, Learned, ModelAnswer, ModelRequest, Patch, ProbeReport, TestFailure, ToolReport,
 };
 use crate::outside::reading::ReadTree;
 
@@ -27,6 +27,7 @@ pub struct StrategyTask {
     pub services: Arc<dyn Services>,
     /// `scope/key/metric` to value, as the tournament's opening froze it.
     pub history: Arc<BTreeMap<String, f64>>,
+    pub learned: Arc<Learned>,
     /// Start to answer, waiting for the model and for probes included.
     pub wall_limit: Duration,
 }
@@ -47,7 +48,7 @@ pub struct FailureFacts {
     pub commits: Vec<Commit>,
     /// Sorted.
     pub changed_paths: Vec<String>,
-    /// `language`, `test-command`, `attempt`.
+    /// `language`, `class`, `test-command`.
     pub attributes: BTreeMap<String, String>,
     pub change: Arc<dyn ReadChange>,
 }
@@ -124,6 +125,8 @@ pub struct Field {
     /// `scope/key/metric` to value, as the tournament's opening froze it.
     #[serde(skip)]
     pub history: Arc<BTreeMap<String, f64>>,
+    #[serde(skip)]
+    pub learned: Arc<Learned>,
 }
 
 /// One candidate after its trials.

@@ -6,6 +6,8 @@
 
 use statrs::distribution::{Beta, ContinuousCDF};
 
+use crate::event::Calibration;
+
 /// Standard deviations that hold 95 of 100.
 const Z: f64 = 1.959_963_984_540_054;
 /// How many outcomes the level above counts as.
@@ -158,13 +160,6 @@ pub fn calibration_error(all: &[Kept]) -> Option<f64> {
     (!all.is_empty()).then(|| off / all.len() as f64)
 }
 
-/// What a promise has come to mean: a logistic curve through what came of earlier ones (Platt 1999).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Calibration {
-    at_zero: f64,
-    slope: f64,
-}
-
 /// Fewer aged outcomes than that calibrate nothing.
 pub const TO_CALIBRATE: usize = 50;
 /// Holds the curve back where there is little to go by: as much as so many outcomes would.
@@ -172,7 +167,8 @@ const RIDGE: f64 = 1.0;
 const STEPS: usize = 50;
 
 impl Calibration {
-    /// By Newton's method. None where too little is known.
+    /// A logistic curve through what came of earlier promises (Platt 1999), by Newton's method. None where too little is
+    /// known. Where more promised came to less, promises say nothing: each means what they came to on average.
     pub fn fit(all: &[Kept]) -> Option<Calibration> {
         if all.len() < TO_CALIBRATE {
             return None;
@@ -180,6 +176,7 @@ impl Calibration {
         let mut curve = Calibration {
             at_zero: 0.0,
             slope: 0.0,
+            outcomes: u32::try_from(all.len()).unwrap_or(u32::MAX),
         };
         for _ in 0..STEPS {
             let (step, size) = curve.step(all);
@@ -188,6 +185,10 @@ impl Calibration {
             if size < 1e-9 {
                 break;
             }
+        }
+        if curve.slope < 0.0 {
+            curve.slope = 0.0;
+            curve.at_zero = odds(mean(all.iter().map(|k| k.came))?);
         }
         let is_sound = curve.at_zero.is_finite() && curve.slope.is_finite();
         is_sound.then_some(curve)
@@ -296,6 +297,7 @@ mod tests {
             );
         }
         assert!(fit.means(0.1) <= fit.means(0.9));
+        assert_eq!(fit.outcomes, 2000);
         assert_eq!(Calibration::fit(&all[..TO_CALIBRATE - 1]), None);
         assert!(near(
             brier(&[Kept {
@@ -305,5 +307,18 @@ mod tests {
             .expect("one"),
             0.04
         ));
+    }
+    #[test]
+    fn where_more_promised_came_to_less_each_promise_means_the_average() {
+        let one = |n: usize| Kept {
+            promised: if n.is_multiple_of(2) { 0.9 } else { 0.6 },
+            came: f64::from(u8::from(n % 2 == 1 && n % 10 != 1)),
+        };
+        let all: Vec<Kept> = (0..100).map(one).collect();
+        let fit = Calibration::fit(&all).expect("there are enough");
+        assert!(
+            near(fit.means(0.9), 0.4) && near(fit.means(0.6), 0.4),
+            "{fit:?}"
+        );
     }
 }

@@ -4,13 +4,13 @@
 //! Change here: when another figure is wanted. How sure a figure is says `estimate.rs`; where the rows come from,
 //! `outside/store/results.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::estimate::{self, Belief, Bin, Kept, Share};
-use crate::event::{Attempt, FailureClass, FixFate, How, Kind, RunId, RunResult};
+use crate::event::{Attempt, Calibration, FailureClass, FixFate, How, Kind, RunId, RunResult};
 
 /// A count among others, and what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -56,6 +56,8 @@ pub struct Stats {
     /// By its share of the wins.
     pub variants: Vec<Standing>,
     pub strategies: Vec<Standing>,
+    /// Strategies by what decides their prompts: the plugin's bytes and its configuration.
+    pub editions: Vec<Standing>,
     pub models: Vec<Standing>,
     pub classes: Vec<Standing>,
     pub languages: Vec<Standing>,
@@ -125,6 +127,7 @@ pub fn of(results: &[RunResult], attempts: &[Attempt], now: Timestamp) -> Stats 
         median_seconds: median(real.iter().filter_map(|r| r.seconds).collect()),
         variants: rows.by(|a, _| Some(a.variant.clone())),
         strategies: rows.by(|a, _| Some(a.strategy.clone())),
+        editions: rows.by(|a, _| Some(format!("{} {}", a.strategy, a.edition))),
         models: rows.by(|a, _| a.model.clone()),
         classes: rows.by(|_, r| Some(r.class.name().to_owned())),
         languages: rows.by(|_, r| Some(r.language.clone()).filter(|l| !l.is_empty())),
@@ -214,9 +217,18 @@ fn days_between(from: Timestamp, to: Timestamp) -> f64 {
 
 /// What was promised of the winners, and what came of them.
 pub fn kept(results: &[RunResult]) -> Vec<Kept> {
+    held_against(results, |result| result.confidence)
+}
+
+/// What evidence has come to mean, by what came of the winners it spoke for; None where too little is known.
+pub fn calibration(results: &[RunResult]) -> Option<Calibration> {
+    Calibration::fit(&held_against(results, |result| result.evidence))
+}
+
+fn held_against(results: &[RunResult], promised: impl Fn(&RunResult) -> Option<f64>) -> Vec<Kept> {
     let one = |result: &RunResult| {
         Some(Kept {
-            promised: result.confidence?,
+            promised: promised(result)?,
             came: worth(result)?,
         })
     };
@@ -248,18 +260,83 @@ pub fn lasting(
     project: &str,
     now: Timestamp,
 ) -> Share {
-    let by_run: BTreeMap<&RunId, &RunResult> = results.iter().map(|r| (&r.run, r)).collect();
-    let own: Vec<&RunResult> = attempts
-        .iter()
-        .filter(|a| a.won && a.strategy == strategy)
-        .filter_map(|a| by_run.get(&a.run).copied())
-        .collect();
+    let own: Vec<&RunResult> = won_by(results, attempts, Some(strategy)).collect();
     let of_class = || own.iter().copied().filter(|r| r.class == class);
     let everybody = belief(results.iter(), now, Belief::NONE);
     let anywhere = belief(own.iter().copied(), now, everybody.of_a_part());
     let on_class = belief(of_class(), now, anywhere.of_a_part());
     let here = of_class().filter(|r| r.project == project);
     belief(here, now, on_class.of_a_part()).share()
+}
+
+/// The fixes of one strategy that are old enough to say something.
+pub fn aged(results: &[RunResult], attempts: &[Attempt], strategy: &str) -> usize {
+    won_by(results, attempts, Some(strategy))
+        .filter(|result| worth(result).is_some())
+        .count()
+}
+
+/// What won, by this strategy or by any.
+fn won_by<'a>(
+    results: &'a [RunResult],
+    attempts: &'a [Attempt],
+    strategy: Option<&'a str>,
+) -> impl Iterator<Item = &'a RunResult> {
+    let by_run: BTreeMap<&RunId, &RunResult> = results.iter().map(|r| (&r.run, r)).collect();
+    attempts
+        .iter()
+        .filter(move |a| a.won && strategy.is_none_or(|strategy| a.strategy == strategy))
+        .filter_map(move |a| by_run.get(&a.run).copied())
+}
+
+/// What became of fixes for failures of this class: `class/NAME/METRIC` in this project, `class-anywhere/NAME/METRIC` in
+/// all, and `strategy-on-class/STRATEGY/NAME/METRIC` in this project, with `aged`, `survived` and `reverted`. What fewer
+/// than ten stand behind is left out: nobody should go by it.
+pub fn on_class(
+    results: &[RunResult],
+    attempts: &[Attempt],
+    class: FailureClass,
+    project: &str,
+) -> BTreeMap<String, f64> {
+    let of_class = |r: &&RunResult| r.class == class;
+    let here = |r: &&RunResult| r.class == class && r.project == project;
+    let name = class.name();
+    let mut figures = BTreeMap::new();
+    let all = |strategy| won_by(results, attempts, strategy);
+    tell(
+        &mut figures,
+        &format!("class/{name}"),
+        all(None).filter(here),
+    );
+    tell(
+        &mut figures,
+        &format!("class-anywhere/{name}"),
+        all(None).filter(of_class),
+    );
+    let strategies: BTreeSet<&str> = attempts.iter().map(|a| a.strategy.as_str()).collect();
+    for strategy in strategies {
+        let scope = format!("strategy-on-class/{strategy}/{name}");
+        tell(&mut figures, &scope, all(Some(strategy)).filter(here));
+    }
+    figures
+}
+
+fn tell<'a>(
+    figures: &mut BTreeMap<String, f64>,
+    scope: &str,
+    fixes: impl Iterator<Item = &'a RunResult>,
+) {
+    let aged: Vec<&RunResult> = fixes.filter(|r| worth(r).is_some()).collect();
+    if (aged.len() as f64) < estimate::ENOUGH {
+        return;
+    }
+    let fate = |fate| aged.iter().filter(|r| r.fate == Some(fate)).count() as f64;
+    let metrics = [
+        ("aged", aged.len() as f64),
+        ("survived", fate(FixFate::Survived)),
+        ("reverted", fate(FixFate::Reverted)),
+    ];
+    figures.extend(metrics.map(|(metric, value)| (format!("{scope}/{metric}"), value)));
 }
 
 /// The sentence that everything comes to.
@@ -318,6 +395,7 @@ mod tests {
             language: "python".into(),
             winner: Some("A".into()),
             confidence: Some(0.8),
+            evidence: Some(0.8),
             how,
             seconds: Some(60.0),
             fate,
@@ -330,6 +408,7 @@ mod tests {
             variant: variant.into(),
             strategy: format!("strategy-{variant}"),
             digest: String::new(),
+            edition: String::new(),
             model: None,
             proposed: true,
             clean: won,
@@ -359,5 +438,48 @@ mod tests {
         let a = &stats.variants[0];
         assert!(a.too_few && (a.survived, a.reverted, a.aged) == (1, 1, 2));
         assert_eq!(sentence(&of(&[], &[], now)), "No failure so far was real.");
+    }
+
+    #[test]
+    fn what_worked_on_a_class_is_told_from_ten_outcomes_on() {
+        let of_class = |n: usize| -> BTreeMap<String, f64> {
+            let mut results: Vec<RunResult> = (0..n)
+                .map(|n| {
+                    result(
+                        n,
+                        How::Merged,
+                        Some([FixFate::Survived, FixFate::Reverted][n % 2]),
+                    )
+                })
+                .collect();
+            results.extend((0..9).map(|m| RunResult {
+                project: "other".into(),
+                ..result(100 + m, How::Approved, Some(FixFate::Survived))
+            }));
+            let attempts: Vec<Attempt> = results
+                .iter()
+                .enumerate()
+                .map(|(n, r)| Attempt {
+                    run: r.run.clone(),
+                    ..attempt(n, "A", true)
+                })
+                .collect();
+            on_class(&results, &attempts, FailureClass::Assertion, "app")
+        };
+        let few = of_class(9);
+        assert_eq!(
+            few.keys()
+                .filter(|key| !key.starts_with("class-anywhere/"))
+                .count(),
+            0
+        );
+        assert_eq!(few["class-anywhere/assertion/aged"], 18.0);
+        let enough = of_class(10);
+        assert_eq!(enough["class/assertion/aged"], 10.0);
+        assert_eq!(enough["class/assertion/reverted"], 5.0);
+        assert_eq!(
+            enough["strategy-on-class/strategy-A/assertion/survived"],
+            5.0
+        );
     }
 }

@@ -5,8 +5,8 @@ use super::super::triage;
 use super::super::triage::tests::report;
 use super::*;
 use crate::event::{
-    Applied, Candidate, Commit, DiffStat, Entry, Gate, Objection, PluginFailureKind, PluginRef,
-    Refusal, RefusalKind, ReportSource, Score,
+    Applied, Candidate, Commit, DiffStat, Entry, Gate, Learned, Objection, PluginFailureKind,
+    PluginRef, Refusal, RefusalKind, ReportSource, Score,
 };
 
 fn oid(name: &str) -> Oid {
@@ -111,6 +111,7 @@ impl Tale {
                 scorer: plugin("weighted"),
                 escalation: plugin("default"),
                 history: BTreeMap::new(),
+                learned: Learned::default(),
                 selectable: false,
             },
         })

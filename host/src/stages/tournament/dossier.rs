@@ -64,7 +64,7 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
         suite_output: shown.suite_output,
         commits: suspect.commits,
         changed_paths: suspect.paths,
-        attributes: BTreeMap::from([("test-command".to_owned(), cx.project.test.clone())]),
+        attributes: attributes(Some(&cx.project.test), run),
         change: Arc::new(Pushed {
             mirror: cx.mirror.clone(),
             base: suspect.before,
@@ -72,6 +72,22 @@ pub fn facts(cx: &Cx, run: &Run) -> Result<FailureFacts, StageError> {
             classes: cx.classes.clone(),
         }),
     })
+}
+
+/// What the `context` resource tells beside its own getters.
+pub fn attributes(test: Option<&str>, run: &Run) -> BTreeMap<String, String> {
+    let triage = run.triage.as_ref();
+    let class = triage.and_then(|t| t.class).map(|c| c.name().to_owned());
+    let language = triage.and_then(|t| t.language.clone());
+    let all = [
+        ("test-command", test.map(str::to_owned)),
+        ("class", class),
+        ("language", language),
+    ];
+    let known = all
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    known.collect()
 }
 
 /// What is suspected: the whole change, or the one of its commits that broke it.

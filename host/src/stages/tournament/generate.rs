@@ -41,12 +41,8 @@ async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<(), StageError> 
         before: dossier::tree(cx, &dossier::Suspect::of(&cx.mirror, run)?.revision)?,
         config: entry.config.clone(),
         services: desk.clone(),
-        history: Arc::new(
-            run.opening
-                .as_ref()
-                .map(|o| o.history.clone())
-                .unwrap_or_default(),
-        ),
+        history: Arc::new(run.history()),
+        learned: Arc::new(run.learned()),
         wall_limit: Duration::from_secs(cx.project.policy.strategy_timeout_seconds),
     };
     let called = cx.house.plugins.run_strategy(&entry.strategy, task).await;

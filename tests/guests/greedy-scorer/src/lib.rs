@@ -12,8 +12,8 @@ wit_bindgen::generate!({
     inline: "
         package test:greedy;
         world greedy {
-            import changebus:host/llm@0.1.0;
-            export changebus:scorer/judge@0.1.0;
+            import changebus:host/llm@0.1.1;
+            export changebus:scorer/judge@0.1.1;
         }
     ",
     world: "test:greedy/greedy",

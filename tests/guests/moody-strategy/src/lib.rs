@@ -301,8 +301,19 @@ fn tell(context: &Context, tree: &Tree) -> Outcome {
         "hits": tree.search("HELLO", options, None, 9).ok()
             .map(|hits| hits.into_iter().map(|hit| (hit.path, hit.line, hit.text)).collect::<Vec<_>>()),
         "history": history::metric("strategy", "moody", "merged"), "unheard": history::metric("a", "b", "c"),
+        "similar": history::similar(5).iter().map(past).collect::<Vec<_>>(),
+        "rejections": [history::rejections(5).len(), history::rejections(1).len()], "said": history::rejections(1),
         "calls": budget::remaining("llm.calls"), "meter": budget::remaining("no-such"),
     }))
+}
+
+fn past(episode: &history::Episode) -> Value {
+    json!({
+        "run": episode.run(), "likeness": episode.likeness(), "class": episode.class(),
+        "failing": episode.failing(), "message": episode.message(), "strategy": episode.strategy(),
+        "rationale": episode.rationale(), "diff": episode.unified_diff(5), "fate": episode.fate(),
+        "rejections": episode.rejections(),
+    })
 }
 
 /// One conversation with the model, and what the options said.

@@ -102,6 +102,7 @@ fn field(case: &Case) -> Field {
         field.config = case.told.config.clone().into();
     }
     field.history = Arc::new(case.told.facts.history.clone());
+    field.learned = Arc::new(case.told.facts.learned.clone());
     field
 }
 
@@ -121,6 +122,7 @@ async fn strategy(
         config: told.config.clone().into(),
         services: desk.clone(),
         history: Arc::new(told.facts.history.clone()),
+        learned: Arc::new(told.facts.learned.clone()),
         wall_limit: Duration::from_secs(told.budgets.seconds),
     };
     let started = Instant::now();

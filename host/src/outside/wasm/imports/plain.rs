@@ -1,9 +1,9 @@
-//! The small interfaces: log, config, budget, history, clock, chance.
+//! The small interfaces: log, config, budget, clock, chance.
 //!
 //! Touches: wasm.
 //! Change here: when one of them offers something new.
 
-use super::super::bindings::host::changebus::host::{budget, clock, config, history, log, random};
+use super::super::bindings::host::changebus::host::{budget, clock, config, log, random};
 use super::super::bindings::host::changebus::types::errors;
 use super::super::convert::{self, Refused};
 use super::super::journal::bytes::Bytes;
@@ -52,25 +52,6 @@ impl budget::Host for State {
     fn remaining(&mut self, meter: String) -> wasmtime::Result<Option<u64>> {
         self.tell(free("budget.remaining"), &meter, |state| {
             Ok(state.task()?.services.remaining(&meter))
-        })
-    }
-}
-
-impl history::Host for State {
-    fn metric(
-        &mut self,
-        scope: String,
-        key: String,
-        name: String,
-    ) -> wasmtime::Result<Option<f64>> {
-        let import = needs(Capability::History, "history.metric");
-        self.tell(import, (&scope, &key, &name), |state| {
-            let history = match &state.desk {
-                Desk::Empty => return Err(Stop::OutOfPlace.into()),
-                Desk::Strategy { task, .. } => &task.history,
-                Desk::Judge(field) => &field.history,
-            };
-            Ok(history.get(&format!("{scope}/{key}/{name}")).copied())
         })
     }
 }
