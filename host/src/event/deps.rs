@@ -1,0 +1,85 @@
+//! What a project depends on, and what could be in its place.
+//!
+//! Touches: nothing.
+//! Change here: when another ecosystem is known, or more has to be known of a dependency.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Whose client resolves, locks and looks up.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ecosystem {
+    /// `requirements*.txt` that people write, installed as they stand.
+    Pip,
+    /// `*.in`, from which pip-compile makes a `*.txt`.
+    PipTools,
+    Uv,
+    Poetry,
+    Npm,
+    Cargo,
+}
+
+/// A file in which people say what they depend on, and the lock file beside it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    pub ecosystem: Ecosystem,
+    /// Within the repository.
+    pub path: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<String>,
+    pub dependencies: Vec<Dependency>,
+}
+
+/// One direct dependency, as it is written and as it is locked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dependency {
+    pub name: String,
+    /// As it stands in the manifest, such as `==3.1.2`, `^2.0.0` or `1.4`; empty where any version will do.
+    pub requirement: String,
+    /// What is installed: the locked version, or the one that the requirement names alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Where it is written in the manifest, such as `dependencies`, `dev-dependencies`; empty for a list.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub section: String,
+}
+
+/// A version that can be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Release {
+    pub version: String,
+    /// When it was published, where the index tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// Taken back by its authors; never chosen.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub yanked: bool,
+    /// In the authors' words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deprecated: Option<String>,
+    /// It does not run on what this project runs on, such as a newer Python or Rust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unfit: Option<String>,
+}
+
+/// A dependency that goes from one version to another; both as the ecosystem writes them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Step {
+    pub name: String,
+    pub from: String,
+    pub to: String,
+}
+
+/// What updating came to: the files that are other than before, by path, and every package that changed its version in the
+/// lock file, direct or not; None for a version says that it is not there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Updated {
+    pub files: BTreeMap<String, Vec<u8>>,
+    pub packages: BTreeMap<String, (Option<String>, Option<String>)>,
+}
