@@ -6,6 +6,7 @@
 pub mod bus;
 pub mod claude;
 pub mod clip;
+pub mod deps;
 pub mod dropbox;
 pub mod footprint;
 pub mod forge;

@@ -448,7 +448,7 @@ pub(super) fn remove_all(path: &Path) -> io::Result<()> {
 }
 
 /// Makes `user` the owner of everything in a directory that nobody else writes yet.
-fn give(dir: &Path, user: u32) -> io::Result<()> {
+pub(super) fn give(dir: &Path, user: u32) -> io::Result<()> {
     std::os::unix::fs::lchown(dir, Some(user), Some(user))?;
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
