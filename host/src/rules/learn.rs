@@ -5,5 +5,7 @@
 
 pub mod class;
 pub mod estimate;
+pub mod evaluation;
 pub mod outcome;
+pub mod paired;
 pub mod stats;

@@ -24,7 +24,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn of(count: usize, of: usize) -> Counted {
+    pub fn of(count: usize, of: usize) -> Counted {
         let share = estimate::wilson(count as f64, of as f64);
         Counted {
             count,
@@ -233,7 +233,7 @@ pub fn promises(all: &[Kept]) -> Promises {
     }
 }
 
-fn median(mut all: Vec<f64>) -> Option<f64> {
+pub fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied()
 }
