@@ -50,7 +50,8 @@ pub struct Args {
     /// Only cases whose name matches this glob.
     #[arg(long)]
     case: Option<String>,
-    /// Contestants are the variants of this project of the configuration; without it the built-in ones.
+    /// Contestants are the variants of this project of the configuration; without it those of the project whose past runs
+    /// are meant, or the built-in ones.
     #[arg(long, conflicts_with = "variant")]
     project: Option<String>,
     /// A contestant: NAME=PLUGIN, NAME=PLUGIN@FILE-OR-DIGEST, either with {config} as TOML after it; may be given again.

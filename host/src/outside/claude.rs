@@ -154,7 +154,10 @@ impl Claude {
     /// says.
     pub async fn complete(&self, request: &ModelRequest) -> Result<ModelAnswer, Fault> {
         match &self.0.tape {
-            Some(tape) => tape.reply(request, self.ask(request)).await,
+            Some(tape) => {
+                let model = &self.0.settings.model;
+                tape.reply(request, model, self.ask(request)).await
+            }
             None => self.ask(request).await,
         }
     }

@@ -13,6 +13,8 @@ use crate::rules::learn::stats::Counted;
 
 /// A column of names has at least that many places.
 const NAME: usize = 8;
+/// Of what became of a contestant on a case.
+const FATE: usize = 14;
 /// Of what is said about one result.
 const SAID: usize = 110;
 
@@ -161,7 +163,10 @@ fn cases(evaluation: &Evaluation, look: Look) -> Vec<String> {
         .iter()
         .map(|c| c.name.as_str())
         .collect();
-    let columns: Vec<usize> = names.iter().map(|name| text::width(name).max(12)).collect();
+    let columns: Vec<usize> = names
+        .iter()
+        .map(|name| text::width(name).max(FATE))
+        .collect();
     let titles: Vec<String> = names
         .iter()
         .zip(&columns)

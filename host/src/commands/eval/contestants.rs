@@ -51,7 +51,9 @@ impl Entered {
 
 /// `plugins` is where copies of the files go that are named.
 pub fn of(config: &Config, args: &Args, plugins: &Path) -> anyhow::Result<Vec<Entered>> {
-    let variants = match (&args.project, args.variant.as_slice()) {
+    let runs = args.runs.as_ref().filter(|_| args.variant.is_empty());
+    let of_project = args.project.as_ref().or(runs.filter(|name| *name != "all"));
+    let variants = match (of_project, args.variant.as_slice()) {
         (Some(name), _) => {
             let project = config.projects.get(name);
             let project = project.with_context(|| {

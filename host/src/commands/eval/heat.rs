@@ -4,6 +4,7 @@
 //! Touches: git, files, processes, sqlite (through the store).
 //! Change here: when something else decides whether a fix is correct, or more should be told of a run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,15 +15,19 @@ use super::Purse;
 use super::contestants::Entered;
 use super::study::{Ground, Studied};
 use super::suite::Case;
-use crate::config::{Config, Project};
-use crate::event::{Action, Change, Event, Fact, Fault, Oid, RunStatus, Trial, Verdict as Decided};
+use crate::config::{Config, Project, Variant};
+use crate::event::{
+    Action, Change, Entry, Event, Fact, Fault, Oid, Opening, RunStatus, Trial, Verdict as Decided,
+};
 use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
 use crate::outside::claude::tape::{self, Played, Tape};
 use crate::outside::store::Store;
+use crate::outside::wasm::PluginKind;
 use crate::pipeline::{self, Manner};
 use crate::rules::blind::Blind;
 use crate::rules::compare;
+use crate::rules::entry;
 use crate::rules::learn::evaluation::{Outcome, Verdict};
 use crate::rules::run::{Run, Terms};
 use crate::stages::suite::{self, Part};
@@ -137,10 +142,33 @@ impl Heat<'_> {
             change: self.studied.change.clone(),
             blind: self.studied.blind.clone(),
         };
-        let held = drive_in(house, hold, self.studied.beginning.clone()).await?;
+        let mut known = self.studied.beginning.clone();
+        known.extend(self.opening());
+        let held = drive_in(house, hold, known).await?;
         let played = self.tape.played();
         let against = self.against(&held).await?;
         Ok((self.outcome(&held.run, against, played.seconds), played))
+    }
+
+    /// A past run's tournament is opened as it was, but for who enters: what strategies are told of earlier work is part of
+    /// what they ask the model.
+    fn opening(&self) -> Option<Fact> {
+        let then = self.case.opening.as_ref()?;
+        let policy = &self.ground.project.policy;
+        let plugins = self.house.plugins.lineup();
+        let enter = |variant: &Variant| Entry {
+            name: variant.name.clone(),
+            strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),
+            config: variant.config.clone(),
+        };
+        let opening = Opening {
+            entries: self.entered.variants.iter().map(enter).collect(),
+            held_out: entry::held_out(&self.studied.shown.failing, policy.hold_out),
+            scorer: plugins.reference(PluginKind::Scorer, &policy.scorer),
+            escalation: plugins.reference(PluginKind::Escalation, &policy.escalation),
+            ..then.clone()
+        };
+        Some(Fact::TournamentOpened { opening })
     }
 
     /// Recorded answers are paid for; what is asked now has what the day's budget leaves.
@@ -164,8 +192,13 @@ impl Heat<'_> {
         let tree = self
             .studied
             .whole(&self.ground.mirror, &candidate.trial_tree)?;
-        let trial = self.tried(held, &tree).await?;
-        Ok(Some(complaints(&trial)))
+        let mut against = wrong(&self.tried(held, &tree).await?);
+        if !against.is_empty() {
+            // A test that fails by chance speaks against nobody.
+            let again = wrong(&self.tried(held, &tree).await?);
+            against.retain(|test| again.contains(test));
+        }
+        Ok(Some(told(against)))
     }
 
     async fn tried(&self, held: &Held, tree: &Oid) -> anyhow::Result<Trial> {
@@ -208,20 +241,23 @@ impl Heat<'_> {
     }
 }
 
-/// Tests that have to pass and do not, sorted, and what is wrong with the run as a whole.
-fn complaints(trial: &Trial) -> Vec<String> {
+/// Tests that have to pass and do not; where each of them does, what is wrong with the run as a whole.
+fn wrong(trial: &Trial) -> BTreeSet<String> {
     let tests = [&trial.unfixed, &trial.broken, &trial.missing];
-    let mut found: Vec<String> = tests.into_iter().flatten().cloned().collect();
-    found.sort();
-    if found.is_empty() {
-        found.extend(trial.problem.clone());
+    let tests: BTreeSet<String> = tests.into_iter().flatten().cloned().collect();
+    match tests.is_empty() {
+        true => trial.problem.iter().cloned().collect(),
+        false => tests,
     }
-    let more = found.len().saturating_sub(TOLD);
-    found.truncate(TOLD);
+}
+
+fn told(against: BTreeSet<String>) -> Vec<String> {
+    let more = against.len().saturating_sub(TOLD);
+    let mut told: Vec<String> = against.into_iter().take(TOLD).collect();
     if more > 0 {
-        found.push(format!("and {more} more"));
+        told.push(format!("and {more} more"));
     }
-    found
+    told
 }
 
 fn because(verdict: &Decided) -> String {

@@ -73,7 +73,10 @@ fn case(config: &Config, summary: &RunSummary, events: &[Event]) -> anyhow::Resu
     let Some(project) = config.projects.get(&summary.project) else {
         return Ok(None);
     };
-    Ok((is_real && is_open).then(|| Case {
+    if !is_real || !is_open {
+        return Ok(None);
+    }
+    Ok(Some(Case {
         name: summary.run.0.clone(),
         project_name: summary.project.clone(),
         dir: Default::default(),
@@ -85,13 +88,14 @@ fn case(config: &Config, summary: &RunSummary, events: &[Event]) -> anyhow::Resu
             hidden_files: vec![],
             project: project.clone(),
         },
-        answers: answers(events),
+        answers: answers(events, &config.claude.model),
+        opening: run.opening,
         change: Some(summary.change.clone()),
     }))
 }
 
-/// What was asked in a run, and answered.
-fn answers(events: &[Event]) -> Vec<Recorded> {
+/// What was asked in a run, and answered; `model` is the one that is asked now where a request names none.
+fn answers(events: &[Event], model: &str) -> Vec<Recorded> {
     let mut asked = BTreeMap::new();
     let mut times: BTreeMap<(String, String), usize> = BTreeMap::new();
     let mut recorded = vec![];
@@ -101,28 +105,26 @@ fn answers(events: &[Event]) -> Vec<Recorded> {
                 variant,
                 call,
                 request,
-            } => {
-                let digest = tape::digest(request);
-                let nth = times.entry((variant.clone(), digest.clone())).or_default();
-                asked.insert((variant, call), (digest, *nth, event.at));
-                *nth += 1;
-            }
+            } => drop(asked.insert((variant, call), (request, event.at))),
             Fact::ModelAnswered {
                 variant,
                 call,
                 answer,
-            } => {
-                let is_lost = answer.as_ref().is_err_and(tape::is_out_of_reach);
-                let Some((request, nth, at)) = asked.remove(&(variant, call)).filter(|_| !is_lost)
-                else {
+            } if !answer.as_ref().is_err_and(tape::is_out_of_reach) => {
+                let Some((request, at)) = asked.remove(&(variant, call)) else {
                     continue;
                 };
+                // Who answered then may not be who is asked now.
+                let by = answer.as_ref().map_or(model, |a| a.model.as_str());
+                let request = tape::digest(request, by);
+                let nth = times.entry((variant.clone(), request.clone())).or_default();
                 recorded.push(Recorded {
+                    nth: *nth,
                     request,
-                    nth,
                     reply: Reply::of(answer.clone()),
                     seconds: (event.at - at).total(jiff::Unit::Second).unwrap_or(0.0),
                 });
+                *nth += 1;
             }
             _ => {}
         }

@@ -42,6 +42,8 @@ pub struct Studied {
     pub blind: Arc<Blind>,
     /// With nothing hidden.
     pub truth: Triage,
+    /// As the runs know it.
+    pub shown: Triage,
     hidden: usize,
     /// Where files were hidden: what they are, and the tree that has them.
     laid_back: Option<(GlobSet, Oid)>,
@@ -141,6 +143,7 @@ pub async fn study(
         beginning: shown.beginning(),
         hidden: hidden.len(),
         blind: Arc::new(blind),
+        shown: triage,
         truth,
         laid_back,
     }))

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::name_of;
 use crate::config::{Project, is_plain_name};
-use crate::event::Change;
+use crate::event::{Change, Opening};
 use crate::outside::claude::tape::{self, Recorded};
 
 const FILE: &str = "eval.toml";
@@ -57,6 +57,8 @@ pub struct Case {
     pub answers: Vec<Recorded>,
     /// Of a past run: the commits lie in the log's mirror already.
     pub change: Option<Change>,
+    /// Of a past run: how its tournament was opened, what was known of earlier work included.
+    pub opening: Option<Opening>,
 }
 
 /// The cases of a directory, by name.
@@ -123,6 +125,7 @@ fn case(dir: &Path) -> anyhow::Result<Case> {
         told,
         answers,
         change: None,
+        opening: None,
     })
 }
 

@@ -16,6 +16,7 @@ use regex::Regex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::models::undated;
 use crate::event::{Fault, FaultKind, ModelAnswer, ModelRequest, Usage};
 
 /// The code of a request nobody has answered yet.
@@ -126,13 +127,14 @@ impl Tape {
         }
     }
 
-    /// The recorded answer, or what comes of `asking`.
+    /// The recorded answer, or what comes of `asking`; `model` is the one that is asked where the request names none.
     pub async fn reply(
         &self,
         request: &ModelRequest,
+        model: &str,
         asking: impl Future<Output = Result<ModelAnswer, Fault>>,
     ) -> Result<ModelAnswer, Fault> {
-        let digest = digest(request);
+        let digest = digest(request, model);
         let (nth, known) = self.next(&digest);
         if let Some(known) = known {
             return known.answer();
@@ -190,9 +192,12 @@ pub fn is_out_of_reach(fault: &Fault) -> bool {
     matches!(fault.kind, FaultKind::Unavailable | FaultKind::Denied)
 }
 
-/// What a request is recognised by: all of it, without what differs each time.
-pub fn digest(request: &ModelRequest) -> String {
+/// What a request is recognised by: all of it, without what differs each time. `model` is the one that is asked where it
+/// names none.
+pub fn digest(request: &ModelRequest, model: &str) -> String {
     let mut steady = request.clone();
+    let model = steady.model.as_deref().unwrap_or(model);
+    steady.model = Some(undated(model).to_owned());
     let texts = steady.system.iter_mut().map(|block| &mut block.text);
     let texts = texts.chain(steady.messages.iter_mut().map(|m| &mut m.text));
     texts.for_each(|text| *text = without_chance(text));
@@ -260,6 +265,8 @@ mod tests {
     use super::*;
     use crate::event::{ModelMessage, ModelRole, Usage};
 
+    const MODEL: &str = "claude-sonnet-5-5";
+
     fn request(text: &str) -> ModelRequest {
         ModelRequest {
             model: None,
@@ -298,7 +305,7 @@ mod tests {
         let tape = Tape::new(Ask::WhatIsNew);
         tape.wind([]);
         for said in ["one", "two"] {
-            let answered = tape.reply(&request("mend it"), says(said)).await;
+            let answered = tape.reply(&request("mend it"), MODEL, says(said)).await;
             assert_eq!(answered.expect("an answer").text, said);
         }
         let new = tape.played().new;
@@ -306,18 +313,18 @@ mod tests {
         let again = Tape::new(Ask::Nothing);
         again.wind(&new);
         for said in ["one", "two"] {
-            let answered = again.reply(&request("mend it"), nobody()).await;
+            let answered = again.reply(&request("mend it"), MODEL, nobody()).await;
             assert_eq!(answered.expect("an answer").text, said);
         }
         assert!(again.played().new.is_empty());
-        let third = again.reply(&request("mend it"), nobody()).await;
+        let third = again.reply(&request("mend it"), MODEL, nobody()).await;
         assert_eq!(third.expect_err("no answer").code, NOT_RECORDED);
     }
 
     #[tokio::test]
     async fn what_is_not_recorded_is_told_with_the_way_to_get_it() {
         let tape = Tape::new(Ask::Nothing);
-        let fault = tape.reply(&request("new"), nobody()).await;
+        let fault = tape.reply(&request("new"), MODEL, nobody()).await;
         assert!(fault.expect_err("no answer").message.contains("--live"));
     }
 
@@ -328,7 +335,7 @@ mod tests {
         let said = Fault::new(FaultKind::Internal, "llm.refused", "no");
         for fault in [&away, &said] {
             let got = tape
-                .reply(&request("x"), async { Err(fault.clone()) })
+                .reply(&request("x"), MODEL, async { Err(fault.clone()) })
                 .await;
             assert_eq!(got.as_ref(), Err(fault));
         }
@@ -339,7 +346,7 @@ mod tests {
 
     #[test]
     fn requests_that_differ_by_chance_alone_are_the_same() {
-        let of = |text: &str| digest(&request(text));
+        let of = |text: &str| digest(&request(text), MODEL);
         for (one, two) in [
             ("1 failed in 0.03s", "1 failed in 12.40s"),
             ("<Shop at 0x7f01>", "<Shop at 0x7fa2>"),
@@ -359,7 +366,13 @@ mod tests {
             effort: Some("high".into()),
             ..request("x")
         };
-        assert_ne!(digest(&dearer), of("x"));
+        assert_ne!(digest(&dearer, MODEL), of("x"));
+        assert_ne!(digest(&request("x"), "claude-other"), of("x"));
+        let named = ModelRequest {
+            model: Some(MODEL.into()),
+            ..request("x")
+        };
+        assert_eq!(digest(&named, "claude-other"), of("x"));
     }
 
     #[test]
