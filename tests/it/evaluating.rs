@@ -376,6 +376,7 @@ async fn two_versions_of_a_prompt_and_all_together_are_compared_on_half_of_the_f
         "low=minimal-fix{effort = \"low\"}",
         "high=minimal-fix{effort = \"high\"}",
     );
+    let logs = world.path().join("logs");
     let (said, _) = suite.json(&[
         "--live",
         "--variant",
@@ -383,6 +384,8 @@ async fn two_versions_of_a_prompt_and_all_together_are_compared_on_half_of_the_f
         "--variant",
         high,
         "--tournament",
+        "--keep",
+        &logs.display().to_string(),
     ]);
     let case = &said["cases"][0];
     assert_eq!(
@@ -396,6 +399,11 @@ async fn two_versions_of_a_prompt_and_all_together_are_compared_on_half_of_the_f
         (&true.into(), &false.into()),
         "{said:#}"
     );
+    let hidden = of("low")["against"][0].as_str().expect("a test");
+    for event in events(&logs.join("discount/low")).await {
+        let told = serde_json::to_string(&event).expect("an event can be written");
+        assert!(!told.contains(hidden), "{told}");
+    }
     assert_eq!(of("high")["correct"], true, "{said:#}");
     assert_eq!(of("tournament")["proposed"], true, "{said:#}");
     let entries = summary(&said, "tournament")["entries"].as_array();

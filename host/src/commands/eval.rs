@@ -167,7 +167,7 @@ struct Evaluator {
     paid: Vec<Recorded>,
     /// What may still be spent today. None where nothing is asked.
     purse: Option<Purse>,
-    commits: Vec<study::Ground>,
+    grounds: Vec<study::Ground>,
 }
 
 /// Of the day's budgets, what is left for this evaluation.
@@ -179,47 +179,34 @@ pub struct Purse {
 
 impl Evaluator {
     async fn open(
-        mut config: Config,
+        config: Config,
         args: &Args,
         place: Place,
         cases: &[Case],
         field: &[Entered],
     ) -> anyhow::Result<Evaluator> {
-        let answers = config.host.state.join(ANSWERS);
+        let state = config.host.state.clone();
         let purse = match args.asks() {
             true => Some(purse(&config).await?),
             false => None,
         };
-        share_cache(&config.host.state, &place.state())?;
-        let mirrors = config.host.state.join("mirrors");
-        config.host.state = place.state();
-        config.host.plugins.insert(0, place.plugins());
-        // What an author tries out is not what an operator lets the daemon run.
-        config.plugins.lock = None;
-        config.plugins.allow_for.clear();
-        config.projects = cases
-            .iter()
-            .map(|case| {
-                (
-                    case.project_name.clone(),
-                    contestants::entered_in(case, field),
-                )
-            })
-            .collect();
-        let tape = Tape::new(match args.asks() {
-            true => Ask::WhatIsNew,
-            false => Ask::Nothing,
-        });
+        share_cache(&state, &place.state())?;
+        let config = set_apart(config, &place, cases, field);
         let house = working_house(config, Company::Alone).await?;
         contestants::are_there(&house, field)?;
-        let mut commits = vec![];
+        let mut grounds = vec![];
         for case in cases {
-            commits.push(study::lay_ground(&house, case, &mirrors).await?);
+            grounds.push(study::lay_ground(&house, case, &state.join("mirrors")).await?);
         }
+        let answers = state.join(ANSWERS);
         let paid = match args.record {
             true => vec![],
             false => tape::read(&answers).map_err(anyhow::Error::msg)?,
         };
+        let tape = Tape::new(match args.asks() {
+            true => Ask::WhatIsNew,
+            false => Ask::Nothing,
+        });
         Ok(Evaluator {
             hides: args.hides(),
             records: args.record,
@@ -229,7 +216,7 @@ impl Evaluator {
             purse,
             house,
             place,
-            commits,
+            grounds,
         })
     }
 
@@ -239,7 +226,7 @@ impl Evaluator {
         field: Vec<Entered>,
     ) -> anyhow::Result<Evaluation> {
         let (mut seen, mut results) = (vec![], vec![]);
-        for (case, ground) in cases.iter().zip(std::mem::take(&mut self.commits)) {
+        for (case, ground) in cases.iter().zip(std::mem::take(&mut self.grounds)) {
             let logs = self.place.logs.join(&case.name);
             let studied = study::study(&self.house, case, &ground, self.hides, &logs).await?;
             seen.push(studied.as_ref().map_or_else(
@@ -283,20 +270,39 @@ impl Evaluator {
             tape: &self.tape,
             purse: self.purse,
         };
-        let (outcome, played) = heat.hold(&log).await?;
+        let held = heat.hold(&log).await;
+        // Whatever became of the run: they are paid for.
+        let new = self.tape.take_new();
+        self.keep(case, &new)?;
+        answers.extend(new);
+        held
+    }
+
+    fn keep(&mut self, case: &Case, new: &[Recorded]) -> anyhow::Result<()> {
         if let Some(purse) = &mut self.purse {
-            for line in &played.new {
-                purse.pay(line);
-            }
+            new.iter().for_each(|line| purse.pay(line));
         }
         let to = match self.records {
             true => case.dir.join(suite::ANSWERS),
             false => self.answers.clone(),
         };
-        tape::add(&to, &played.new).with_context(|| format!("writing {}", to.display()))?;
-        answers.extend(played.new);
-        Ok(outcome)
+        tape::add(&to, new).with_context(|| format!("writing {}", to.display()))
     }
+}
+
+/// The configuration for a state of its own, with the cases as its projects.
+fn set_apart(mut config: Config, place: &Place, cases: &[Case], field: &[Entered]) -> Config {
+    config.host.state = place.state();
+    config.host.plugins.insert(0, place.plugins());
+    // What an author tries out is not what an operator lets the daemon run.
+    config.plugins.lock = None;
+    config.plugins.allow_for.clear();
+    let project = |case: &Case| {
+        let project = contestants::entered_in(case, field);
+        (case.project_name.clone(), project)
+    };
+    config.projects = cases.iter().map(project).collect();
+    config
 }
 
 fn left_out(case: &Case, why: String) -> CaseSeen {

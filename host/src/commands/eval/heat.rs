@@ -21,7 +21,7 @@ use crate::event::{
 };
 use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
-use crate::outside::claude::tape::{self, Played, Tape};
+use crate::outside::claude::tape::{self, Tape};
 use crate::outside::store::Store;
 use crate::outside::wasm::PluginKind;
 use crate::pipeline::{self, Manner};
@@ -128,7 +128,7 @@ pub struct Heat<'a> {
 }
 
 impl Heat<'_> {
-    pub async fn hold(&self, log: &Path) -> anyhow::Result<(Outcome, Played)> {
+    pub async fn hold(&self, log: &Path) -> anyhow::Result<Outcome> {
         let store = Store::open(&log.join("events.sqlite"))?;
         let settings = self.settings();
         let claude = Claude::taped(&settings.claude, self.tape.clone())?;
@@ -145,9 +145,8 @@ impl Heat<'_> {
         let mut known = self.studied.beginning.clone();
         known.extend(self.opening());
         let held = drive_in(house, hold, known).await?;
-        let played = self.tape.played();
         let against = self.against(&held).await?;
-        Ok((self.outcome(&held.run, against, played.seconds), played))
+        Ok(self.outcome(&held.run, against))
     }
 
     /// A past run's tournament is opened as it was, but for who enters: what strategies are told of earlier work is part of
@@ -211,7 +210,7 @@ impl Heat<'_> {
         Ok(compare::trial(tree, 1, &report, &self.studied.truth))
     }
 
-    fn outcome(&self, run: &Run, against: Option<Vec<String>>, seconds: f64) -> Outcome {
+    fn outcome(&self, run: &Run, against: Option<Vec<String>>) -> Outcome {
         let decided = run.verdict.as_ref();
         let verdict = match decided.filter(|v| v.winner.is_some()).map(|v| v.action) {
             Some(Action::Merge) => Verdict::Merge,
@@ -233,7 +232,7 @@ impl Heat<'_> {
             against: against.unwrap_or_default(),
             because: text::line(&decided.map(because).unwrap_or_default(), LONGEST),
             cost_usd: usage.cost_usd,
-            model_seconds: seconds,
+            model_seconds: self.tape.seconds(),
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             unanswered: unanswered(run),

@@ -90,15 +90,6 @@ struct Reel {
     seconds: f64,
 }
 
-/// What one run made of the tape.
-#[derive(Debug, Default)]
-pub struct Played {
-    /// Answers the model gave just now.
-    pub new: Vec<Recorded>,
-    /// What all answers took when they were given.
-    pub seconds: f64,
-}
-
 impl Tape {
     pub fn new(ask: Ask) -> Tape {
         Tape {
@@ -118,13 +109,14 @@ impl Tape {
         *self.reel() = reel;
     }
 
-    /// What came of it since it was wound.
-    pub fn played(&self) -> Played {
-        let mut reel = self.reel();
-        Played {
-            new: std::mem::take(&mut reel.new),
-            seconds: reel.seconds,
-        }
+    /// Answers the model gave just now, each once.
+    pub fn take_new(&self) -> Vec<Recorded> {
+        std::mem::take(&mut self.reel().new)
+    }
+
+    /// What all answers since it was wound took when they were given.
+    pub fn seconds(&self) -> f64 {
+        self.reel().seconds
     }
 
     /// The recorded answer, or what comes of `asking`; `model` is the one that is asked where the request names none.
@@ -308,7 +300,7 @@ mod tests {
             let answered = tape.reply(&request("mend it"), MODEL, says(said)).await;
             assert_eq!(answered.expect("an answer").text, said);
         }
-        let new = tape.played().new;
+        let new = tape.take_new();
         assert_eq!(new.len(), 2);
         let again = Tape::new(Ask::Nothing);
         again.wind(&new);
@@ -316,7 +308,7 @@ mod tests {
             let answered = again.reply(&request("mend it"), MODEL, nobody()).await;
             assert_eq!(answered.expect("an answer").text, said);
         }
-        assert!(again.played().new.is_empty());
+        assert!(again.take_new().is_empty());
         let third = again.reply(&request("mend it"), MODEL, nobody()).await;
         assert_eq!(third.expect_err("no answer").code, NOT_RECORDED);
     }
@@ -339,7 +331,7 @@ mod tests {
                 .await;
             assert_eq!(got.as_ref(), Err(fault));
         }
-        let new = tape.played().new;
+        let new = tape.take_new();
         assert_eq!(new.len(), 1);
         assert_eq!(new[0].reply, Reply::Fault(said));
     }

@@ -5,13 +5,13 @@
 //! Change here: when an evaluation should say something else. Intervals are made in `estimate.rs` and `paired.rs`; fields
 //! may be added, never renamed.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::paired::Pairs;
 use super::stats::{Counted, median};
 
 /// The whole of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
     pub cases: Vec<CaseSeen>,
     pub contestants: Vec<Summary>,
@@ -21,7 +21,7 @@ pub struct Evaluation {
 }
 
 /// A case, as it was found.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CaseSeen {
     pub name: String,
     pub about: String,
@@ -34,14 +34,14 @@ pub struct CaseSeen {
 }
 
 /// Who was tried.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Contestant {
     pub name: String,
     /// By variant: its plugin, the digest of its bytes and its configuration. Several for a tournament.
     pub entries: Vec<Entrant>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entrant {
     pub variant: String,
     pub strategy: String,
@@ -49,7 +49,7 @@ pub struct Entrant {
     pub config: serde_json::Value,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
     Merge,
@@ -59,7 +59,7 @@ pub enum Verdict {
 }
 
 /// One contestant on one case.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub case: String,
     pub contestant: String,
@@ -92,7 +92,7 @@ impl Outcome {
 }
 
 /// One contestant on all cases.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub name: String,
     pub entries: Vec<Entrant>,
@@ -114,7 +114,7 @@ pub struct Summary {
 }
 
 /// Two contestants on the cases that both were tried on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     pub first: String,
     pub second: String,

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::estimate::{self, Belief, Bin, Kept, Share};
 use crate::event::{Attempt, FailureClass, FixFate, How, Kind, RunId, RunResult};
 
 /// A count among others, and what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
     pub count: usize,
     pub of: usize,
