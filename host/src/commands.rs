@@ -35,6 +35,7 @@ pub mod compile;
 pub mod confine;
 pub mod demo;
 pub mod drain;
+pub mod eval;
 pub mod events;
 pub mod fix;
 pub mod flakes;
@@ -227,6 +228,14 @@ pub async fn working_house(config: Config, company: Company) -> anyhow::Result<A
     let clears = wasm::clears(&config.host.state);
     setup.conduct = Arc::new(Kept::fold(&config.plugins.quarantine, clears, &calls));
     furnish(config, store, fleet, setup).await
+}
+
+/// Compiled plugins are the same for every state, so one that is made for a while takes those that are known.
+pub fn share_cache(known: &Path, state: &Path) -> anyhow::Result<()> {
+    let cache = known.join("cache");
+    std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
+    std::os::unix::fs::symlink(std::path::absolute(cache)?, state.join("cache"))?;
+    Ok(())
 }
 
 /// What plugins are loaded from and under, for a process that changes nothing.

@@ -7,7 +7,7 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use changebus::commands::{
-    self, ExitCode, apps, check, compile, confine, demo, drain, events, fix, flakes, plugin,
+    self, ExitCode, apps, check, compile, confine, demo, drain, eval, events, fix, flakes, plugin,
     replay, review, run, show, stats, status, store,
 };
 use changebus::config::ConfigError;
@@ -59,6 +59,8 @@ enum Command {
 enum Verb {
     /// Hold one tournament here and now on a local repository.
     Fix(Box<fix::Args>),
+    /// Try strategies on cases whose hidden tests are known, and say who is better.
+    Eval(Box<eval::Args>),
     /// The daemon: watch every configured project.
     Run,
     /// Break a real repository and watch it being healed; nothing to configure.
@@ -134,6 +136,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
     config.host.plugins.splice(0..0, settings.plugins);
     match verb {
         Verb::Fix(args) => fix::run(config, *args).await,
+        Verb::Eval(args) => eval::run(config, *args).await,
         Verb::Run => run::run(config).await,
         Verb::Check(args) => check::run(config, args).await,
         Verb::Show(args) => show::run(&config, &args).await,

@@ -14,7 +14,7 @@ use crate::config::{Policy, Project};
 use crate::event::{Change, Event, Fact, Review, Role, RunId, RunStatus};
 use crate::failpoint;
 use crate::outside::store::{Store, StoreError};
-use crate::rules::paths::PathClasses;
+use crate::rules::blind::Blind;
 use crate::rules::review;
 use crate::rules::run::{Next, NotAllowed, Run, Terms};
 use crate::stages::{self, Cx, House, Note, Recorder, StageError};
@@ -33,9 +33,11 @@ pub enum PipelineError {
 }
 
 /// How this run differs from the daemon's.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Manner {
     pub terms: Terms,
+    /// What the run is to be judged by afterwards, and may not see. Usually nothing.
+    pub blind: Arc<Blind>,
     /// `fix` on a checked-out repository.
     pub update_checkout: bool,
 }
@@ -56,6 +58,24 @@ pub async fn open(store: &Store, project: &str, change: Change) -> Result<Event,
             opened => return opened,
         }
     }
+}
+
+/// Opens a run that begins with what another one found out about the same change.
+pub async fn open_knowing(
+    store: &Store,
+    project: &str,
+    change: Change,
+    known: Vec<Fact>,
+) -> Result<RunId, PipelineError> {
+    let opened = open(store, project, change).await?;
+    let mut run = Run::open(&opened).ok_or_else(|| {
+        PipelineError::Start(StageError::new("a run opens with the change it is about"))
+    })?;
+    for fact in known {
+        let event = append(store, project, &run.id, run.length, fact).await?;
+        run.record(&event)?;
+    }
+    Ok(run.id)
 }
 
 /// Closes a run that no other host knew of when it opened its own.
@@ -127,14 +147,11 @@ pub async fn drive(
     }
     let (recorder, mut notes) = Recorder::new();
     let cx = Cx {
-        house: house.clone(),
-        name: run.project.as_str().into(),
-        project: project.clone(),
-        mirror: stages::watch::mirror(house, &run.project, project).await?,
-        classes: Arc::new(PathClasses::of(&project.policy)),
         recorder,
         terms: manner.terms,
+        blind: manner.blind,
         update_checkout: manner.update_checkout,
+        ..Cx::seeing(house, &run.project, project).await?
     };
     let terms = Terms {
         trials_at_once: house.settings.host.trials_at_once,

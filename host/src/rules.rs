@@ -10,6 +10,7 @@
 pub mod again;
 pub mod apps;
 pub mod bisect;
+pub mod blind;
 pub mod budget;
 pub mod compare;
 pub mod confidence;

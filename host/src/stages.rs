@@ -23,6 +23,7 @@ use crate::outside::sandbox::Sandbox;
 use crate::outside::store::Store;
 use crate::outside::warm::Warm;
 use crate::outside::wasm::Plugins;
+use crate::rules::blind::Blind;
 use crate::rules::paths::PathClasses;
 use crate::rules::redact::Redactor;
 use crate::rules::run::Terms;
@@ -79,11 +80,33 @@ pub struct Cx {
     pub classes: Arc<PathClasses>,
     pub recorder: Recorder,
     pub terms: Terms,
+    /// What no report of this run names.
+    pub blind: Arc<Blind>,
     /// `fix` on a checked-out repository: the push also updates its work tree.
     pub update_checkout: bool,
 }
 
 impl Cx {
+    /// Outside any run: nothing is hidden, and nobody takes what is recorded.
+    pub async fn seeing(
+        house: &Arc<House>,
+        name: &str,
+        project: &Arc<Project>,
+    ) -> Result<Cx, StageError> {
+        let (recorder, _) = Recorder::new();
+        Ok(Cx {
+            house: house.clone(),
+            name: name.into(),
+            project: project.clone(),
+            mirror: watch::mirror(house, name, project).await?,
+            classes: Arc::new(PathClasses::of(&project.policy)),
+            recorder,
+            terms: Terms::default(),
+            blind: Arc::default(),
+            update_checkout: false,
+        })
+    }
+
     /// # Errors
     /// Where the project wants a sandbox and this machine has none.
     pub fn suite(&self) -> Result<SuiteSpec, StageError> {

@@ -13,6 +13,7 @@ use crate::event::{
     Usage, VariantState,
 };
 
+pub mod evaluation;
 mod lines;
 mod look;
 pub mod plot;

@@ -13,6 +13,7 @@ mod commands;
 mod configuration;
 mod deciding;
 mod envelope;
+mod evaluating;
 mod flakes;
 mod fleet;
 mod forges;

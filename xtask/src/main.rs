@@ -24,6 +24,7 @@ cargo xtask schemas    write what messages promise into host/schemas and docs/as
 cargo xtask prepare    install what the tests need
 cargo xtask screenshots  write pictures of the page into docs/screenshots
 cargo xtask cases      run the real cases and write docs/cases.md
+cargo xtask suite DIR  make an evaluation of the real cases in DIR, and keep its table in docs/evaluation.md; takes about an hour
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
 cargo xtask bench fleet    measure how soon a run goes on elsewhere whose host was killed
@@ -53,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Some("prepare") => prerequisites::install(),
         Some("screenshots") => screenshots(&root),
         Some("cases") => cases(&root),
+        Some("suite") => suite(&root, &args[1..]),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_measured::measure(&root, "plugins"),
         Some("bench") if args[1..] == ["bus"] => bench_measured::measure(&root, "bus"),
@@ -186,6 +188,24 @@ fn cases(root: &Path) -> anyhow::Result<()> {
             .args(["--test", "it", "cases::"])
             .env("CHANGEBUS_CASES_TABLE", table),
     )
+}
+
+/// The real cases as a suite for `changebus eval`, with a scripted model's answers.
+fn suite(root: &Path, args: &[String]) -> anyhow::Result<()> {
+    let [dir] = args else {
+        bail!("{USAGE}");
+    };
+    let dir = std::path::absolute(dir)?;
+    std::fs::create_dir_all(&dir).with_context(|| format!("{}", dir.display()))?;
+    let (dir, table) = (
+        dir.display().to_string(),
+        root.join("docs/evaluation.md").display().to_string(),
+    );
+    let env = [
+        ("CHANGEBUS_SUITE", dir.as_str()),
+        ("CHANGEBUS_BENCH_TABLE", table.as_str()),
+    ];
+    story_as_benchmark(root, "evaluating::real::all_", &env)
 }
 
 /// The stories of `tests/it/swap`, for as long as it takes to trust them.

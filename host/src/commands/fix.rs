@@ -100,6 +100,7 @@ pub async fn run(mut config: Config, args: Args) -> anyhow::Result<ExitCode> {
             ..Terms::default()
         },
         update_checkout: checked_out,
+        ..Manner::default()
     };
     let driven = pipeline::drive(&house, &project, &run, manner).await;
     if let Some(follower) = follower {

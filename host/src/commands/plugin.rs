@@ -16,7 +16,7 @@ mod lock;
 mod new;
 mod opened;
 mod record;
-mod source;
+pub mod source;
 mod test;
 mod wit;
 

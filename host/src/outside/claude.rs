@@ -3,7 +3,7 @@
 //! Touches: http, clock.
 //! Change here: when the order of things around a request changes. The parts have files of their own: `wire`
 //! shapes, `exchange` sends, `sse` and `answer` read, `faults` and `retry` judge failures, `prices` and `models`
-//! are tables, `limits` and `fanout` say when a request may leave.
+//! are tables, `limits` and `fanout` say when a request may leave; `tape` answers in place of the API.
 //!
 //! Nothing is handed on before an answer is complete, so a caller can record it whole. What was spent is told
 //! in every case: in the answer, or in the fault.
@@ -28,12 +28,14 @@ mod models;
 mod prices;
 mod retry;
 mod sse;
+pub mod tape;
 mod wire;
 
 pub use limits::RateLimit;
 
 use answer::{Answer, with_usage};
 use exchange::{Exchange, Failure};
+use tape::Tape;
 use wire::Body;
 
 /// Longest wait that is sat out, for a rate limit or before another try.
@@ -77,6 +79,8 @@ struct Inner {
     key: Mutex<Option<SecretString>>,
     limits: Mutex<Vec<RateLimit>>,
     fan_out: fanout::FanOut,
+    /// Answers first, where there is one.
+    tape: Option<Tape>,
 }
 
 /// The most one try of a request can use up.
@@ -102,12 +106,26 @@ impl Claude {
         settings: &config::Claude,
         key: Option<SecretString>,
     ) -> Result<Claude, ClaudeError> {
+        Claude::build(settings, key, None)
+    }
+
+    /// A client that plays recorded answers, and asks as far as the tape lets it.
+    pub fn taped(settings: &config::Claude, tape: Tape) -> Result<Claude, ClaudeError> {
+        Claude::build(settings, None, Some(tape))
+    }
+
+    fn build(
+        settings: &config::Claude,
+        key: Option<SecretString>,
+        tape: Option<Tape>,
+    ) -> Result<Claude, ClaudeError> {
         Ok(Claude(Arc::new(Inner {
             exchange: Exchange::new(settings)?,
             settings: settings.clone(),
             key: Mutex::new(key),
             limits: Mutex::default(),
             fan_out: fanout::FanOut::default(),
+            tape,
         })))
     }
 
@@ -135,6 +153,16 @@ impl Claude {
     /// `llm.on-hold`, `llm.bad-key`, `llm.forbidden`, `llm.not-found`, `llm.conflict`, `llm.too-large` as the API
     /// says.
     pub async fn complete(&self, request: &ModelRequest) -> Result<ModelAnswer, Fault> {
+        match &self.0.tape {
+            Some(tape) => {
+                let model = &self.0.settings.model;
+                tape.reply(request, model, self.ask(request)).await
+            }
+            None => self.ask(request).await,
+        }
+    }
+
+    async fn ask(&self, request: &ModelRequest) -> Result<ModelAnswer, Fault> {
         let (body, notes) = wire::shape(request, &self.0.settings)?;
         let key = self.key()?;
         let mut call = Call {

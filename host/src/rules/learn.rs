@@ -5,6 +5,8 @@
 
 pub mod class;
 pub mod estimate;
+pub mod evaluation;
 pub mod outcome;
+pub mod paired;
 pub mod similar;
 pub mod stats;

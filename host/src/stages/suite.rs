@@ -72,7 +72,7 @@ pub async fn run(
     report(cx, &cx.suite()?, (tree, commit), name).await
 }
 
-/// What the suite says of the tree, with nothing secret in it.
+/// What the suite says of the tree, with nothing secret in it. Every report of a run comes through here.
 async fn report(
     cx: &Cx,
     suite: &SuiteSpec,
@@ -88,6 +88,7 @@ async fn report(
         Err(unprepared) => unprepared.report(tree, commit),
     };
     redact(cx, &mut report);
+    cx.blind.hide(&mut report);
     Ok(report)
 }
 
@@ -159,7 +160,7 @@ pub async fn run_tool(
     };
     match &mut ran {
         Ok(ToolRun { output, .. }) | Err(ToolError::Unprepared(Unprepared { output, .. })) => {
-            *output = cx.house.redactor.clean(output);
+            *output = cx.blind.without(&cx.house.redactor.clean(output));
         }
         Err(_) => {}
     }

@@ -25,6 +25,8 @@ pub enum Answer {
     Cheat,
     NoFix,
     Nothing,
+    /// Of what the author released, what is changed first: enough for some of the tests, or for none.
+    FirstHunk,
 }
 
 impl Answer {
@@ -37,6 +39,7 @@ impl Answer {
             Answer::Cheat => "the old tests back",
             Answer::NoFix => "`NO_FIX`",
             Answer::Nothing => "no edit at all",
+            Answer::FirstHunk => "the first hunk of the true fix",
         }
     }
 
@@ -44,11 +47,12 @@ impl Answer {
         matches!(self, Answer::TrueFix | Answer::TrueFiles)
     }
 
-    fn text(self, case: &Prepared, repo: &Repo) -> String {
+    pub fn text(self, case: &Prepared, repo: &Repo) -> String {
         let head = Head { repo };
         let say = |edits: &[Edit]| format!("The push lost a condition.\n\n{}", head.blocks(edits));
         match self {
             Answer::TrueFix => say(&repo.true_fix),
+            Answer::FirstHunk => say(&[head.first_hunk(&repo.true_fix)]),
             Answer::TrueFiles => format!("Back to what works.\n\n{}", whole(&repo.true_fix)),
             Answer::Plausible => say(&[case.wrong_plausible().expect("a wrong answer")]),
             Answer::Cheat => say(&case.cheat().expect("tests of the old release")),
@@ -90,6 +94,15 @@ impl Head<'_> {
 
     fn blocks(&self, edits: &[Edit]) -> String {
         edits.iter().map(|edit| self.block(edit)).collect()
+    }
+
+    /// The first file that is changed, with its first change alone.
+    fn first_hunk(&self, edits: &[Edit]) -> Edit {
+        let changed = edits
+            .iter()
+            .find_map(|(path, new)| Some((path.clone(), self.read(path)?, new.clone()?)));
+        let (path, old, new) = changed.expect("the true fix changes a file");
+        (path, Some(with_first_hunk(&old, &new)))
     }
 
     /// Hunks with as much context as makes them unambiguous; the whole file where no context does.
@@ -137,6 +150,37 @@ fn search_and_replace(path: &str, old: &str, new: &str, context: usize) -> Strin
             &format!("{path}\n<<<<<<< SEARCH\n{search}=======\n{replacement}>>>>>>> REPLACE\n\n");
     }
     answer
+}
+
+/// The old text as far as the first change to it, done.
+fn with_first_hunk(old: &str, new: &str) -> String {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text);
+    write("old", old).expect("a file can be written");
+    write("new", new).expect("a file can be written");
+    let diff = diff(dir.path(), 0);
+    let hunk = diff.split("\n@@ ").nth(1).expect("the texts differ");
+    let (place, lines) = hunk.split_once('\n').expect("a hunk has lines");
+    let range = place
+        .trim_start_matches('-')
+        .split(' ')
+        .next()
+        .unwrap_or_default();
+    let (start, count) = range.split_once(',').unwrap_or((range, "1"));
+    let (start, count): (usize, usize) = (
+        start.parse().expect("a line's number"),
+        count.parse().expect("a number of lines"),
+    );
+    // Where nothing goes, it is put behind the line that is named.
+    let before = if count == 0 { start } else { start - 1 };
+    let added = lines.lines().filter_map(|line| line.strip_prefix('+'));
+    let kept: Vec<&str> = old.lines().collect();
+    let all = kept[..before]
+        .iter()
+        .copied()
+        .chain(added)
+        .chain(kept[before + count..].iter().copied());
+    all.map(|line| format!("{line}\n")).collect()
 }
 
 fn diff(dir: &Path, context: usize) -> String {

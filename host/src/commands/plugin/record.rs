@@ -94,7 +94,7 @@ async fn from_repository(mut config: Config, args: &Args, repo: &Path) -> anyhow
     let (state, alone) = (place.path().join("state"), place.path().join("plugins"));
     std::fs::create_dir_all(&alone)?;
     std::fs::create_dir_all(&state)?;
-    share_cache(&config.host.state, &state)?;
+    commands::share_cache(&config.host.state, &state)?;
     let file = alone.join(format!("{}.wasm", component.name));
     std::fs::copy(&component.file, &file)
         .with_context(|| format!("reading {}", component.file.display()))?;
@@ -108,14 +108,6 @@ async fn from_repository(mut config: Config, args: &Args, repo: &Path) -> anyhow
     let events = tournament(&config, &name, project, args).await?;
     let plugins = commands::plugins(&config).await?;
     record(&config, &events, &plugins, args).await
-}
-
-/// Compiled plugins are the same for every state.
-fn share_cache(known: &Path, state: &Path) -> anyhow::Result<()> {
-    let cache = known.join("cache");
-    std::fs::create_dir_all(&cache).with_context(|| format!("making {}", cache.display()))?;
-    std::os::unix::fs::symlink(std::path::absolute(cache)?, state.join("cache"))?;
-    Ok(())
 }
 
 fn lone(repo: &Path, test: &str, strategy: &str, settings: &str) -> anyhow::Result<Project> {
@@ -161,7 +153,7 @@ async fn tournament(
             attach: false,
             ..Terms::default()
         },
-        update_checkout: false,
+        ..Manner::default()
     };
     pipeline::drive(&house, &Arc::new(project), &run, manner).await?;
     Ok(house.store.run_events(&run).await?)

@@ -53,6 +53,12 @@ impl Mirror {
             .map_err(|e| self.unusable(e))
     }
 
+    pub fn empty_tree(&self) -> Result<Oid, GitError> {
+        let repo = self.repo()?;
+        let empty = repo.treebuilder(None).and_then(|builder| builder.write());
+        empty.map(oid).map_err(|e| self.unusable(e))
+    }
+
     /// What `candidate` changed about `base`, done to `onto`: a merge of three trees in memory. The inner
     /// error lists the paths that conflict.
     pub fn rebase_tree(

@@ -1,13 +1,13 @@
 //! What this machine has: the git program, and a repository somebody works in.
 //!
-//! Touches: git, processes.
+//! Touches: git, files, processes.
 //! Change here: when a command must know more about a repository on this machine.
 
 use std::path::Path;
 use std::time::Duration;
 
-use super::GitError;
 use super::cli::Git;
+use super::{GitError, Mirror, io};
 
 /// A repository on this machine, as its owner left it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +35,19 @@ pub fn checkout(path: &Path) -> Result<Checkout, GitError> {
         branch,
         bare: repo.is_bare(),
     })
+}
+
+impl Mirror {
+    /// Lets it read what another mirror on this machine holds, reachable or not, without a copy.
+    pub fn borrow_from(&self, other: &Path) -> Result<(), GitError> {
+        let list = self.dir().join("objects/info/alternates");
+        let objects = other.join("objects");
+        let objects = io(&objects, std::fs::canonicalize(&objects))?;
+        io(
+            &list,
+            std::fs::write(&list, format!("{}\n", objects.display())),
+        )
+    }
 }
 
 /// The version line of the git program.

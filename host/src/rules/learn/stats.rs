@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::estimate::{self, Belief, Bin, Kept, Share};
 use crate::event::{Attempt, Calibration, FailureClass, FixFate, How, Kind, RunId, RunResult};
 
 /// A count among others, and what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Counted {
     pub count: usize,
     pub of: usize,
@@ -24,7 +24,7 @@ pub struct Counted {
 }
 
 impl Counted {
-    fn of(count: usize, of: usize) -> Counted {
+    pub fn of(count: usize, of: usize) -> Counted {
         let share = estimate::wilson(count as f64, of as f64);
         Counted {
             count,
@@ -245,7 +245,7 @@ pub fn promises(all: &[Kept]) -> Promises {
     }
 }
 
-fn median(mut all: Vec<f64>) -> Option<f64> {
+pub fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied()
 }
