@@ -34,6 +34,7 @@ pub mod check;
 pub mod compile;
 pub mod confine;
 pub mod demo;
+pub mod deps;
 pub mod drain;
 pub mod eval;
 pub mod events;

@@ -13,6 +13,7 @@ use crate::outside::wasm::Capability;
 
 mod apps;
 mod bus;
+mod deps;
 mod forges;
 mod http;
 mod humanrail;
@@ -22,6 +23,7 @@ mod store;
 
 pub use apps::{App, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
+pub use deps::{Deps, Ignore, Level};
 pub use forges::{Forge, ForgeKind, Home, PullRequests};
 pub use http::Http;
 pub use humanrail::{Currency, Humanrail, RiskTier};
@@ -204,6 +206,8 @@ pub struct Project {
     /// Where its pull requests are, if it is on a forge.
     #[serde(default)]
     pub forge: Option<Home>,
+    #[serde(default)]
+    pub deps: Deps,
     #[serde(default)]
     pub policy: Policy,
     /// In this order; ties go to the first.
@@ -649,6 +653,7 @@ impl Project {
         if let Some((limit, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(invalid(key(limit), "0".into(), "must be at least 1"));
         }
+        self.deps.validate(&key("deps"), invalid)?;
         let mut seen = std::collections::BTreeSet::new();
         for variant in &self.variants {
             if variant.name.is_empty() || !seen.insert(&variant.name) {

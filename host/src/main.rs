@@ -7,8 +7,8 @@ use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use changebus::commands::{
-    self, ExitCode, apps, check, compile, confine, demo, drain, eval, events, fix, flakes, plugin,
-    replay, review, run, show, stats, status, store,
+    self, ExitCode, apps, check, compile, confine, demo, deps, drain, eval, events, fix, flakes,
+    plugin, replay, review, run, show, stats, status, store,
 };
 use changebus::config::ConfigError;
 use clap::Parser;
@@ -87,6 +87,8 @@ enum Verb {
     Drain(drain::Args),
     /// Tests that flipped in a project's last runs.
     Flakes(flakes::Args),
+    /// What projects depend on, and what is newer.
+    Deps(deps::Args),
     /// Look the event log over, copy it, or hand it on.
     Store(store::Args),
 }
@@ -144,6 +146,7 @@ async fn perform(settings: Settings, verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Replay(args) => replay::run(config, args).await,
         Verb::Drain(args) => drain::run(&config, &args),
         Verb::Flakes(args) => flakes::run(&config, &args).await,
+        Verb::Deps(args) => deps::run(&config, &args).await,
         Verb::Apps(args) => apps::run(&config, &args).await,
         Verb::Review(args) => review::run(&config, args).await,
         Verb::Store(args) => store::run(&config, &args).await,

@@ -15,6 +15,7 @@ pub mod budget;
 pub mod compare;
 pub mod confidence;
 pub mod decide;
+pub mod deps;
 pub mod digest;
 pub mod discord;
 pub mod entry;

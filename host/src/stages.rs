@@ -32,6 +32,7 @@ pub mod bisect;
 pub mod call;
 pub mod decide;
 pub mod deliver;
+pub mod deps;
 pub mod learn;
 pub mod report;
 pub mod restore;

@@ -13,6 +13,7 @@ use crate::event::{
     Usage, VariantState,
 };
 
+pub mod deps;
 pub mod evaluation;
 mod lines;
 mod look;

@@ -28,6 +28,7 @@ mod learning;
 mod manifests;
 mod notices;
 mod orders;
+mod outdated;
 mod overhead;
 mod page;
 mod plugins;

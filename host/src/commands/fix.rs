@@ -12,7 +12,9 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::{Company, ExitCode, progress, working_house};
-use crate::config::{Ceiling, Config, Policy, Project, ReportFormat, Sandbox, default_variants};
+use crate::config::{
+    Ceiling, Config, Deps, Policy, Project, ReportFormat, Sandbox, default_variants,
+};
 use crate::event::{Oid, RunStatus};
 use crate::outside::git::{self, Mirror};
 use crate::pipeline::{self, Manner};
@@ -206,6 +208,7 @@ pub fn made_up(test: &str) -> Project {
         tools: BTreeMap::new(),
         ignore_paths: vec![],
         forge: None,
+        deps: Deps::default(),
         hosts: vec![],
         labels: vec![],
         sandbox: Sandbox::default(),

@@ -54,7 +54,7 @@ impl Entry {
         let mut config = self.config.clone();
         config.sort_all_objects();
         let config = Sha256::digest(config.to_string());
-        let config: String = config[..4].iter().map(|b| format!("{b:02x}")).collect();
+        let config: String = config.iter().take(4).map(|b| format!("{b:02x}")).collect();
         let plugin: String = self.strategy.digest.chars().take(8).collect();
         format!("{plugin}-{config}")
     }
