@@ -21,7 +21,7 @@ impl ReadTree for Tree {
             Fault::new(
                 FaultKind::NotFound,
                 "workspace.not-found",
-                "there is no such file".into(),
+                "there is no such file".to_owned(),
             )
         };
         text.map(|text| text.len() as u64).ok_or_else(missing)
