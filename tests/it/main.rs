@@ -12,6 +12,7 @@ mod claude;
 mod commands;
 mod configuration;
 mod deciding;
+mod deps;
 mod envelope;
 mod evaluating;
 mod flakes;

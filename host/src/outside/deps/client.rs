@@ -529,19 +529,25 @@ fn classified(client: Client, output: &str, words: String) -> DepsError {
 pub(super) fn said(output: &str) -> String {
     static PASSWORD: LazyLock<Regex> =
         LazyLock::new(|| Regex::new(r"://[^/\s@]+@").expect("the pattern is fixed"));
-    let is_trace = |line: &&str| {
-        let line = line.trim_start();
-        let starts = [
-            "File \"",
-            "at ",
-            "Traceback ",
-            "^",
-            "During handling",
-            "The above exception",
-        ];
-        !line.is_empty() && !starts.iter().any(|start| line.starts_with(start))
-    };
-    let lines: Vec<&str> = output.lines().filter(is_trace).collect();
+    let starts = [
+        "File \"",
+        "at ",
+        "Traceback ",
+        "^",
+        "During handling",
+        "The above exception",
+    ];
+    let mut lines = Vec::new();
+    let mut is_code = false;
+    for line in output.lines() {
+        let bare = line.trim_start_matches("npm error").trim_start();
+        let is_trace = starts.iter().any(|start| bare.starts_with(start));
+        // Python shows the line of the file it names.
+        let shown = std::mem::replace(&mut is_code, bare.starts_with(starts[0]));
+        if !bare.is_empty() && !is_trace && !(shown && line.starts_with("    ")) {
+            lines.push(line);
+        }
+    }
     let text = PASSWORD.replace_all(&lines.join("\n"), "://").into_owned();
     clip(text.trim(), MOST_WORDS)
 }
@@ -597,7 +603,7 @@ mod tests {
 
     #[test]
     fn what_a_client_says_is_told_without_passwords_and_traces() {
-        let output = "Traceback (most recent call last):\n  File \"x.py\", line 1\nERROR: https://me:secret@index/simple\n";
+        let output = "Traceback (most recent call last):\n  File \"x.py\", line 1\n    run()\nnpm error     at main (x.js:1)\nERROR: https://me:secret@index/simple\n";
         assert_eq!(said(output), "ERROR: https://index/simple");
     }
 
