@@ -45,8 +45,11 @@ const CONTESTANTS: [&str; 4] = [
     "revert=revert-culprit",
 ];
 
-/// Tests that a suite of thousands takes too long to be asked for twenty times.
+/// Patches a strategy may try.
 const PROBES: u32 = 10;
+
+/// Of one run of a suite.
+const TEST_TIMEOUT: i64 = 120;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_case_is_evaluated_and_is_free_the_second_time() {
@@ -199,6 +202,8 @@ fn told(case: &Case, repo: &Repo) -> String {
     let mut project = toml::Table::from_iter([
         ("repo".to_owned(), text("origin.git")),
         ("test".to_owned(), text(&repo.test)),
+        // Half a push taken back may leave code that never ends.
+        ("test_timeout_seconds".to_owned(), TEST_TIMEOUT.into()),
         ("env".to_owned(), env),
         (
             "sandbox".to_owned(),
