@@ -51,11 +51,11 @@ pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Resul
     Ok(())
 }
 
-/// People merged it on the forge.
+/// People merged it on the forge. What was rejected before stays so: a run that is told anew takes the ruling in last.
 pub fn merged_elsewhere(tx: &Transaction<'_>, end: &PullRequestEnd) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "UPDATE reviews SET state = 'moot'
-         WHERE run = ?1 AND seq = (SELECT seq FROM events WHERE id = ?2)",
+         WHERE run = ?1 AND state = 'waiting' AND seq = (SELECT seq FROM events WHERE id = ?2)",
     )?
     .execute(params![end.run.0, end.about])?;
     Ok(())
