@@ -3,25 +3,48 @@
 //! Touches: sqlite, network (loopback), processes, clock, files.
 //! Change here: when a cost of the log or of the relay gets a target, or a target changes.
 
+use std::path::Path;
 use std::time::Duration;
 
 use changebus::event::Fact;
-use changebus_tests::tables;
+use changebus_tests::tables::{self, Row};
 
 mod append;
 mod large;
 mod relay;
+mod replay;
 
+type Part = fn(&Path) -> Vec<Row>;
+
+const PARTS: [(&str, Part); 4] = [
+    ("append", append::rows),
+    ("relay", relay::rows),
+    ("large", large::rows),
+    ("replay", replay::rows),
+];
+
+/// Parts that are named are measured and shown, and the table that is kept stays as it is: `cargo bench ... -- append`.
 fn main() {
+    let named: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|arg| arg != "--bench")
+        .collect();
     let work = tempfile::tempdir().expect("a directory");
-    let mut rows = append::rows(&work.path().join("append"));
-    rows.push(relay::row(&work.path().join("relay")));
-    rows.extend(large::rows(&work.path().join("large")));
-    tables::tell(&tables::of_rows(
+    let measured = PARTS
+        .iter()
+        .filter(|(name, _)| named.is_empty() || named.iter().any(|n| n == name));
+    let rows: Vec<Row> = measured
+        .flat_map(|(name, part)| part(&work.path().join(name)))
+        .collect();
+    let table = tables::of_rows(
         "# Benchmarks of the log and the bus",
         "cargo xtask bench bus",
         &rows,
-    ));
+    );
+    match named.is_empty() {
+        true => tables::tell(&table),
+        false => println!("{table}"),
+    }
 }
 
 fn runtime() -> tokio::runtime::Runtime {

@@ -25,7 +25,7 @@ const BYTES: usize = 600;
 const IN_FLIGHT: usize = 256;
 const HOST: &str = "bench";
 
-pub fn row(dir: &Path) -> Row {
+pub fn rows(dir: &Path) -> Vec<Row> {
     let nats = Nats::start(&dir.join("server"), "");
     let log = dir.join("log/events.sqlite");
     let bodies = full_outbox(&log);
@@ -46,7 +46,7 @@ pub fn row(dir: &Path) -> Row {
     let ratios = ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
     let ratio = median(ratios.collect());
     let (ours, theirs) = (median(ours), median(theirs));
-    Row {
+    vec![Row {
         what: "events told by the relay, beside a plain publisher".to_owned(),
         measured: format!("{ratio:.2} times as many ({ours:.0}/s beside {theirs:.0}/s)"),
         target: "at least 0.5 times",
@@ -57,7 +57,7 @@ pub fn row(dir: &Path) -> Row {
              same configuration on the same server, {IN_FLIGHT} on their way at any time as in the relay, without headers; \
              the server writes before it acknowledges; median of {ROUNDS} rounds in turns"
         ),
-    }
+    }]
 }
 
 fn config(nats: &Nats, state: &Path, round: usize) -> Config {

@@ -16,6 +16,7 @@ use scripted_claude::{Reply, Script};
 
 use crate::envelope::assert_well_told;
 
+mod replayed;
 mod simulated;
 mod told;
 

@@ -11,6 +11,7 @@ pub mod forge;
 pub mod guests;
 pub mod humanrail;
 pub mod javascript;
+pub mod lived;
 pub mod nats;
 pub mod python;
 pub mod shop;

@@ -60,10 +60,14 @@ pub fn take_in(tx: &Transaction<'_>, event: &Event, place: Place) -> Result<(), 
 
 /// What the run's events come to without those that were stated in vain.
 fn tell_anew(tx: &Transaction<'_>, run: &RunId) -> Result<(), ReadError> {
-    tx.execute("DELETE FROM runs WHERE run = ?1", [&run.0])?;
-    tx.execute("DELETE FROM heats WHERE run = ?1", [&run.0])?;
-    tx.execute("DELETE FROM reviews WHERE run = ?1", [&run.0])?;
-    tx.execute("DELETE FROM results WHERE run = ?1", [&run.0])?;
+    for delete in [
+        "DELETE FROM runs WHERE run = ?1",
+        "DELETE FROM heats WHERE run = ?1",
+        "DELETE FROM reviews WHERE run = ?1",
+        "DELETE FROM results WHERE run = ?1",
+    ] {
+        tx.prepare_cached(delete)?.execute([&run.0])?;
+    }
     for event in readers::run_events(tx, run)? {
         take_in_for_run(tx, run, &event)?;
     }

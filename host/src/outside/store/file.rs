@@ -26,6 +26,8 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("../../../migrations/0009-editions.sql")),
 ];
 
+/// Statements that stay prepared on a connection: more than there are for all that a fact can mean to derived tables.
+const STATEMENTS: usize = 128;
 /// How long one connection waits for another before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -184,6 +186,7 @@ fn create_private(path: &Path) -> std::io::Result<()> {
 }
 
 fn prepare_for_writing(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(BUSY)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -200,6 +203,7 @@ pub fn open_for_reading(path: &Path) -> Result<Connection, StoreError> {
     }
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(refused(path))?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.busy_timeout(BUSY).map_err(refused(path))?;
     Ok(connection)
 }

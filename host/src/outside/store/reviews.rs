@@ -31,17 +31,26 @@ pub struct Offered {
     pub fate: Option<PullRequestFate>,
 }
 
-/// What settled it may have been taken in before.
+/// What settled it may have been taken in before. The log is looked through by project and type: left to itself, SQLite goes
+/// through all that the project ever had, for each run that waits.
 pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "INSERT INTO reviews (run, project, seq, state)
          SELECT ?1, ?2, ?3, CASE WHEN EXISTS (
-             SELECT 1 FROM events WHERE project = ?2 AND seq > ?3 AND run IS NOT ?1 AND (
-                 type = 'run-closed' AND body ->> '$.status' = 'green'
-                 OR type = 'delivered' AND body ->> '$.delivery.how' = 'merged'
-                 OR type = 'watched' AND body ->> '$.sighting.reason' = 'tree-already-green'))
+             SELECT 1 FROM events INDEXED BY events_by_type
+             WHERE project = ?2 AND type = 'run-closed' AND seq > ?3 AND run IS NOT ?1
+                 AND body ->> '$.status' = 'green')
              OR EXISTS (
-             SELECT 1 FROM events WHERE project = ?2 AND type = 'pull-request-ended' AND at > 0
+             SELECT 1 FROM events INDEXED BY events_by_type
+             WHERE project = ?2 AND type = 'delivered' AND seq > ?3 AND run IS NOT ?1
+                 AND body ->> '$.delivery.how' = 'merged')
+             OR EXISTS (
+             SELECT 1 FROM events INDEXED BY events_by_type
+             WHERE project = ?2 AND type = 'watched' AND seq > ?3 AND run IS NOT ?1
+                 AND body ->> '$.sighting.reason' = 'tree-already-green')
+             OR EXISTS (
+             SELECT 1 FROM events INDEXED BY events_by_type
+             WHERE project = ?2 AND type = 'pull-request-ended' AND instr(body, ?4)
                  AND body ->> '$.end.about' = ?4 AND body ->> '$.end.fate.how' = 'merged')
              THEN 'moot' ELSE 'waiting' END
          WHERE true
@@ -51,11 +60,11 @@ pub fn wait(tx: &Transaction<'_>, event: &Event, run: &RunId) -> rusqlite::Resul
     Ok(())
 }
 
-/// People merged it on the forge.
+/// People merged it on the forge. What was rejected before stays so: a run that is told anew takes the ruling in last.
 pub fn merged_elsewhere(tx: &Transaction<'_>, end: &PullRequestEnd) -> rusqlite::Result<()> {
     tx.prepare_cached(
         "UPDATE reviews SET state = 'moot'
-         WHERE run = ?1 AND seq = (SELECT seq FROM events WHERE id = ?2)",
+         WHERE run = ?1 AND state = 'waiting' AND seq = (SELECT seq FROM events WHERE id = ?2)",
     )?
     .execute(params![end.run.0, end.about])?;
     Ok(())

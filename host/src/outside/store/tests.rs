@@ -952,6 +952,27 @@ async fn what_others_pushed_before_a_merge_is_still_to_be_looked_at() {
 }
 
 #[tokio::test]
+async fn what_was_rejected_stays_so_though_people_merge_it_and_is_made_anew_as_it_was() {
+    let d = dir();
+    let store = Store::open(&d.log).unwrap();
+    keep(&store, "p", "r", change_seen("h")).await;
+    let asked = keep(&store, "p", "r", escalated()).await;
+    let rejected = fact(json!({"type": "reviewed", "given": "g", "review": {
+        "run": "r", "ruling": {"ruling": "reject"}, "reason": "no", "by": "ada", "via": "page"}}));
+    keep(&store, "p", "r", rejected).await;
+    let ended = fact(
+        json!({"type": "pull-request-ended", "end": {"run": "r", "about": asked.id,
+        "forge": "hub", "number": 7, "fate": {"how": "merged", "by": "bob", "commit": "c"}}}),
+    );
+    keep(&store, "p", "", ended).await;
+    assert_eq!(store.waiting_for_people().await.unwrap(), []);
+    let kept = dump(&d.log, "reviews");
+    assert!(kept.contains("rejected"), "{kept}");
+    store.rebuild().await.unwrap();
+    assert_eq!(dump(&d.log, "reviews"), kept);
+}
+
+#[tokio::test]
 async fn flips_are_counted_over_the_last_forty_runs_of_a_project() {
     let d = dir();
     let store = Store::open(&d.log).unwrap();
