@@ -123,13 +123,17 @@ fn told(pair: &Comparison) -> (Tone, String) {
     let (Some(difference), Some(low), Some(high)) = (pair.difference, pair.low, pair.high) else {
         return (Tone::Open, "they were tried on no case together".to_owned());
     };
-    let points = |share: f64| format!("{:+.0}", share * 100.0);
+    // Nothing is added to have no -0.
+    let points = |share: f64| format!("{:+.0}", (share * 100.0).round() + 0.0);
+    let p = match pair.p_value {
+        tiny if tiny < 0.001 => "p < 0.001".to_owned(),
+        p => format!("p = {p:.3}"),
+    };
     let figures = format!(
-        "{} points ({} to {}), p = {:.3}",
+        "{} points ({} to {}), {p}",
         points(difference),
         points(low),
         points(high),
-        pair.p_value
     );
     match pair.better() {
         Some(better) => (Tone::Good, format!("{better} is better: {figures}")),

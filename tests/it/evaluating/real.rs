@@ -114,10 +114,10 @@ const HEAD: &str = "\
 # The real cases
 
 Written by `cargo xtask suite DIR`, which makes a suite of the [real cases](cases.md), records what a model says of them and evaluates
-it twice, the second time without a model and with the same result to the byte. **The model is scripted**: what it says was decided beforehand and
-stands below, so that it is known who is right. The figures speak of the tool, of `revert-culprit`, which asks no model, and of what
-gates and hidden tests make of such answers; they say nothing of any model, and `low` and `high` show how two versions of a prompt are
-compared, not that effort pays. Seconds of the model are the script's. A strategy may try ten patches (`probes = 10`).
+it twice, the second time without a model and with the same result to the byte. **The model is scripted**: what it says was decided
+beforehand and stands below, so that it is known who is right. The figures speak of the tool, of `revert-culprit`, which asks no model,
+and of what gates and hidden tests make of such answers; they say nothing of any model, and `low` and `high` show how two versions of a
+prompt are compared, not that effort pays. Seconds of the model are the script's. A strategy may try ten patches (`probes = 10`).
 
 ";
 
