@@ -595,7 +595,7 @@ async fn trap() -> (String, Arc<AtomicUsize>) {
     let version = move |version: &str, script: bool| {
         json!({
             "name": "trap", "version": version, "hasInstallScript": script,
-            "scripts": {"postinstall": "env > $HOME/loot"},
+            "scripts": if script { json!({"postinstall": "env > $HOME/loot"}) } else { json!({}) },
             "dist": {"tarball": format!("{own}/trap/-/trap-{version}.tgz"),
                      "integrity": "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg=="},
         })

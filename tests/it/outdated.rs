@@ -114,8 +114,9 @@ async fn what_the_project_leaves_alone_and_what_is_too_fresh_is_told_with_its_re
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_index_that_cannot_be_asked_is_told_and_the_rest_goes_on() {
-    let mut world = shop().await;
-    world.project("env = { PIP_INDEX_URL = \"http://127.0.0.1:9/simple\", PIP_RETRIES = \"0\" }");
+    let world = shop().await;
+    let nobody = "--index-url http://127.0.0.1:9/simple\nmarkupsafe==2.0.0\n";
+    world.push("Name our own index", &[("requirements.txt", Some(nobody))]);
     let output = world.changebus(&["deps"]).output().expect("it starts");
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let line = printed.lines().find(|line| line.contains("markupsafe"));

@@ -543,8 +543,9 @@ pub(super) fn said(output: &str) -> String {
         let bare = line.trim_start_matches("npm error").trim_start();
         let is_trace = starts.iter().any(|start| bare.starts_with(start));
         // Python shows the line of the file it names.
-        let shown = std::mem::replace(&mut is_code, bare.starts_with(starts[0]));
-        if !bare.is_empty() && !is_trace && !(shown && line.starts_with("    ")) {
+        let follows = std::mem::replace(&mut is_code, bare.starts_with(starts[0]));
+        let is_shown = follows && line.starts_with("    ");
+        if !(bare.is_empty() || is_trace || is_shown) {
             lines.push(line);
         }
     }
