@@ -54,14 +54,14 @@ impl Judge {
             "scorer",
             &format!(
                 r#"(module
-                (import "changebus:host/arena@0.1.0" "[resource-drop]tournament" (func $drop (param i32)))
-                (import "changebus:host/arena@0.1.0" "[resource-drop]contender" (func $drop_contender (param i32)))
-                (import "changebus:host/arena@0.1.0" "[method]tournament.contenders" (func $contenders (param i32 i32)))
-                (import "changebus:host/arena@0.1.0" "[method]tournament.project" (func $project (param i32 i32)))
+                (import "changebus:host/arena@0.1.1" "[resource-drop]tournament" (func $drop (param i32)))
+                (import "changebus:host/arena@0.1.1" "[resource-drop]contender" (func $drop_contender (param i32)))
+                (import "changebus:host/arena@0.1.1" "[method]tournament.contenders" (func $contenders (param i32 i32)))
+                (import "changebus:host/arena@0.1.1" "[method]tournament.project" (func $project (param i32 i32)))
                 (memory (export "memory") {pages})
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
                 {fields}
-                (func (export "changebus:scorer/judge@0.1.0#score") (param i32) (result i32)
+                (func (export "changebus:scorer/judge@0.1.1#score") (param i32) (result i32)
                     {body}
                     {drop}
                     (i32.const 16)))"#,
@@ -119,7 +119,7 @@ fn judges() -> Vec<Beast> {
         drops: false,
         ..Judge::default()
     };
-    let post = "(func (export \"cabi_post_changebus:scorer/judge@0.1.0#score\") (param i32) (loop $l (br $l)))";
+    let post = "(func (export \"cabi_post_changebus:scorer/judge@0.1.1#score\") (param i32) (loop $l (br $l)))";
     vec![
         Judge::default().beast("forged-empty-answer", Tamed("{}")),
         grow_in_turn(),
@@ -153,7 +153,7 @@ fn grow_in_turn() -> Beast {
         (field "marks" (list (tuple string f64))))"#;
     let file = component(&format!(
         r#"(component
-        (import "changebus:host/arena@0.1.0" (instance $arena (export "tournament" (type (sub resource)))))
+        (import "changebus:host/arena@0.1.1" (instance $arena (export "tournament" (type (sub resource)))))
         (alias export $arena "tournament" (type $tournament))
         (core module $hoard
             (memory (export "memory") 1)
@@ -185,7 +185,7 @@ fn grow_in_turn() -> Beast {
             (export "score" (func $f) (func (param "t" (borrow $t-out)) (result (result (list $s-out) (error string))))))
         (instance $shelled (instantiate $shell
             (with "tournament" (type $tournament)) (with "scored" (type $scored)) (with "score" (func $score))))
-        (export "changebus:scorer/judge@0.1.0" (instance $shelled)))"#
+        (export "changebus:scorer/judge@0.1.1" (instance $shelled)))"#
     ));
     Beast {
         name: "grow-in-turn",
@@ -218,11 +218,11 @@ fn starters() -> Vec<Beast> {
     let now = forged(
         "strategy",
         r#"(module
-            (import "changebus:host/clock@0.1.0" "now-ms" (func $now (result i64)))
+            (import "changebus:host/clock@0.1.1" "now-ms" (func $now (result i64)))
             (memory (export "memory") 1)
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
             (func $start (drop (call $now))) (start $start)
-            (func (export "changebus:strategy/fix@0.1.0#run") (param i32 i32) (result i32) (i32.const 16)))"#,
+            (func (export "changebus:strategy/fix@0.1.1#run") (param i32 i32) (result i32) (i32.const 16)))"#,
     );
     vec![
         start("(loop $l (br $l))").beast(
@@ -266,13 +266,13 @@ fn strategies() -> Vec<Beast> {
                 "strategy",
                 &format!(
                     r#"(module
-                (import "changebus:strategy/failure@0.1.0" "[resource-drop]context" (func $drop_context (param i32)))
-                (import "changebus:host/workspace@0.1.0" "[resource-drop]tree" (func $drop_tree (param i32)))
-                (import "changebus:host/patching@0.1.0" "[constructor]patch" (func $patch (result i32)))
-                (import "changebus:host/patching@0.1.0" "[resource-drop]patch" (func $drop_patch (param i32)))
+                (import "changebus:strategy/failure@0.1.1" "[resource-drop]context" (func $drop_context (param i32)))
+                (import "changebus:host/workspace@0.1.1" "[resource-drop]tree" (func $drop_tree (param i32)))
+                (import "changebus:host/patching@0.1.1" "[constructor]patch" (func $patch (result i32)))
+                (import "changebus:host/patching@0.1.1" "[resource-drop]patch" (func $drop_patch (param i32)))
                 (memory (export "memory") 1)
                 (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 4096))
-                (func (export "changebus:strategy/fix@0.1.0#run") (param i32 i32) (result i32) (local i32)
+                (func (export "changebus:strategy/fix@0.1.1#run") (param i32 i32) (result i32) (local i32)
                     {body}
                     (call $drop_context (local.get 0))
                     (call $drop_tree (local.get 1))
@@ -318,7 +318,7 @@ fn misfits() -> Vec<Beast> {
     };
     let mut imports = String::new();
     for n in 0..5_000 {
-        let _ = writeln!(imports, "(import \"stranger:there/i{n}@0.1.0\" (instance))");
+        let _ = writeln!(imports, "(import \"stranger:there/i{n}@0.1.1\" (instance))");
     }
     let mut torn_names = good.clone();
     if let Some(at) = find(&torn_names, b"changebus:scorer/judge") {
@@ -355,7 +355,7 @@ fn misfits() -> Vec<Beast> {
         refused(
             "many-imports",
             export(&imports, "0.1.0"),
-            "imports `stranger:there/i0@0.1.0`",
+            "imports `stranger:there/i0@0.1.1`",
         ),
         refused(
             "russian-dolls",
@@ -391,7 +391,7 @@ fn wrong_type() -> Vec<u8> {
             (core instance $m (instantiate $m))
             (func $score (param "t" u32) (result u32) (canon lift (core func $m "score")))
             (instance $judge (export "score" (func $score)))
-            (export "changebus:scorer/judge@0.1.0" (instance $judge)))"#,
+            (export "changebus:scorer/judge@0.1.1" (instance $judge)))"#,
     )
 }
 
@@ -403,7 +403,7 @@ fn laughs(depth: usize) -> Vec<u8> {
     });
     component(&format!(
         r#"(component {inner} (instance (instantiate $c)) (instance $i)
-        (export "changebus:scorer/judge@0.1.0" (instance $i)))"#
+        (export "changebus:scorer/judge@0.1.1" (instance $i)))"#
     ))
 }
 
@@ -414,7 +414,7 @@ fn dolls(depth: usize) -> Vec<u8> {
         [HEAD, &[4], &leb(doll.len()), &doll].concat()
     });
     let outermost = component(
-        r#"(component (instance $i) (export "changebus:scorer/judge@0.1.0" (instance $i)))"#,
+        r#"(component (instance $i) (export "changebus:scorer/judge@0.1.1" (instance $i)))"#,
     );
     [
         HEAD,
