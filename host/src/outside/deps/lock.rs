@@ -34,6 +34,14 @@ pub(super) struct Locked {
     scripts: bool,
 }
 
+impl Locked {
+    /// Digests of the files that this version comes as.
+    fn hold(&mut self, version: &str, digests: impl IntoIterator<Item = String>) {
+        let known = self.versions.entry(version.to_owned()).or_default();
+        known.extend(digests);
+    }
+}
+
 impl Lock {
     pub fn read(ecosystem: Ecosystem, path: &str, text: &str) -> Result<Lock, DepsError> {
         let unreadable = |line: usize, why: String| DepsError::Unreadable {
@@ -201,11 +209,7 @@ fn cargo(root: &Table) -> Lock {
         let locked = lock.add(name, version);
         locked.needs.extend(needs);
         let digest = text(package, "checksum").map(str::to_owned);
-        locked
-            .versions
-            .entry(version.to_owned())
-            .or_default()
-            .extend(digest);
+        locked.hold(version, digest);
     }
     lock
 }
@@ -245,11 +249,7 @@ fn uv(root: &Table) -> Lock {
         let digests = files
             .chain(sdist)
             .filter_map(|file| text(file, "hash").map(str::to_owned));
-        locked
-            .versions
-            .entry(version.to_owned())
-            .or_default()
-            .extend(digests);
+        locked.hold(version, digests);
     }
     lock
 }
@@ -271,11 +271,7 @@ fn poetry(root: &Table) -> Lock {
         let digests: Vec<String> = digests.collect();
         let locked = lock.add(&normalized(name), version);
         locked.needs.extend(needs);
-        locked
-            .versions
-            .entry(version.to_owned())
-            .or_default()
-            .extend(digests);
+        locked.hold(version, digests);
     }
     lock
 }
@@ -356,11 +352,7 @@ fn npm_package(lock: &mut Lock, place: &str, package: &Value) {
     }
     locked.scripts |= package.get("hasInstallScript") == Some(&Value::Bool(true));
     let digest = said("integrity").map(str::to_owned);
-    locked
-        .versions
-        .entry(version.to_owned())
-        .or_default()
-        .extend(digest);
+    locked.hold(version, digest);
 }
 
 /// The first version of npm's lock file: packages within packages.
@@ -383,11 +375,7 @@ fn npm_tree(lock: &mut Lock, above: &str, within: &Value) {
                 .map(str::to_owned);
             let locked = lock.add(name, version);
             locked.needs.extend(needs);
-            locked
-                .versions
-                .entry(version.to_owned())
-                .or_default()
-                .extend(digest);
+            locked.hold(version, digest);
         }
         npm_tree(lock, &format!("{place}/"), package);
     }

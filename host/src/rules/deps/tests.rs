@@ -37,27 +37,19 @@ fn due(to: &str, level: Level) -> Outlook {
     }
 }
 
+fn told(version: &str, releases: &[Release], policy: &Deps) -> Vec<Outlook> {
+    outlook(Ecosystem::Npm, &of(version), releases, policy, now())
+}
+
 #[test]
 fn the_newest_within_the_major_version_and_the_newest_beyond_it_are_told_apart() {
     let releases = released(&["1.2.0", "1.2.1", "1.4.0", "2.0.0", "3.1.0", "4.0.0-rc.1"]);
     assert_eq!(
-        outlook(
-            Ecosystem::Npm,
-            &of("1.2.0"),
-            &releases,
-            &Deps::default(),
-            now()
-        ),
+        told("1.2.0", &releases, &Deps::default()),
         [due("1.4.0", Level::Minor), due("3.1.0", Level::Major)]
     );
     assert_eq!(
-        outlook(
-            Ecosystem::Npm,
-            &of("3.1.0"),
-            &releases,
-            &Deps::default(),
-            now()
-        ),
+        told("3.1.0", &releases, &Deps::default()),
         [Outlook::Current]
     );
 }
@@ -71,25 +63,10 @@ fn what_is_too_fresh_waits_unless_an_older_one_will_do() {
         to: "1.3.0".into(),
         until,
     };
-    assert_eq!(
-        outlook(
-            Ecosystem::Npm,
-            &of("1.2.0"),
-            &releases,
-            &Deps::default(),
-            now()
-        ),
-        [waiting]
-    );
+    assert_eq!(told("1.2.0", &releases, &Deps::default()), [waiting]);
     releases.extend(released(&["1.2.5"]));
     assert_eq!(
-        outlook(
-            Ecosystem::Npm,
-            &of("1.2.0"),
-            &releases,
-            &Deps::default(),
-            now()
-        ),
+        told("1.2.0", &releases, &Deps::default()),
         [due("1.2.5", Level::Patch)]
     );
 }
@@ -100,13 +77,7 @@ fn yanked_releases_are_never_chosen_and_deprecated_or_unfit_ones_told() {
     releases[1].yanked = true;
     releases[2].unfit = Some("it needs Python 3.14".into());
     assert_eq!(
-        outlook(
-            Ecosystem::Npm,
-            &of("1.2.0"),
-            &releases,
-            &Deps::default(),
-            now()
-        ),
+        told("1.2.0", &releases, &Deps::default()),
         [
             due("1.3.0", Level::Minor),
             Outlook::LeftAlone {
@@ -118,13 +89,7 @@ fn yanked_releases_are_never_chosen_and_deprecated_or_unfit_ones_told() {
     releases[0].deprecated = Some("use right-pad".into());
     let because = "it is deprecated: use right-pad".into();
     assert_eq!(
-        outlook(
-            Ecosystem::Npm,
-            &of("1.2.0"),
-            &releases,
-            &Deps::default(),
-            now()
-        )[0],
+        told("1.2.0", &releases, &Deps::default())[0],
         Outlook::LeftAlone {
             to: "1.3.0".into(),
             because
@@ -145,7 +110,7 @@ fn what_the_project_leaves_alone_is_told_with_its_reason() {
     };
     let releases = released(&["1.2.9", "1.3.0", "2.0.0"]);
     assert_eq!(
-        outlook(Ecosystem::Npm, &of("1.2.0"), &releases, &policy, now())[0],
+        told("1.2.0", &releases, &policy)[0],
         due("1.2.9", Level::Patch)
     );
     let alone = |to: &str, because: &str| Outlook::LeftAlone {
@@ -153,7 +118,7 @@ fn what_the_project_leaves_alone_is_told_with_its_reason() {
         because: because.into(),
     };
     assert_eq!(
-        outlook(Ecosystem::Npm, &of("1.2.9"), &releases, &policy, now()),
+        told("1.2.9", &releases, &policy),
         [
             alone("1.3.0", "1.3 pads from the right"),
             alone("2.0.0", "1.3 pads from the right")

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::event::{Attempt, Entry, Event, Fact, Lasting, Learned, RunId, RunResult};
+use crate::event::{Attempt, Entry, Event, Fact, FailureClass, Lasting, Learned, RunId, RunResult};
 use crate::rules::learn::similar::{self, Earlier};
 use crate::rules::learn::stats;
 use crate::rules::run::Run;
@@ -39,7 +39,7 @@ pub async fn draw(
         .unwrap_or_default();
     let earlier = earlier(cx, run).await?;
     let learned = Learned {
-        lasting: lasting(run, entries, &results, &attempts),
+        lasting: lasting(run, class, entries, &results, &attempts),
         calibration: stats::calibration(&results),
         similar: similar::similar(run, &earlier, held_out),
         rejections: similar::rejections(&earlier),
@@ -52,15 +52,11 @@ pub async fn draw(
 
 fn lasting(
     run: &Run,
+    class: FailureClass,
     entries: &[Entry],
     results: &[RunResult],
     attempts: &[Attempt],
 ) -> BTreeMap<String, Lasting> {
-    let class = run
-        .triage
-        .as_ref()
-        .and_then(|t| t.class)
-        .unwrap_or_default();
     let of = |entry: &Entry| {
         let name = &entry.strategy.name;
         let share = stats::lasting(results, attempts, name, class, &run.project, run.opened_at);
