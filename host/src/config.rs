@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::Action;
 use crate::outside::wasm::Capability;
 
 mod apps;
@@ -23,7 +24,7 @@ mod store;
 
 pub use apps::{App, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
-pub use deps::{Deps, Ignore, Level};
+pub use deps::{Deps, Group, Ignore, Level};
 pub use forges::{Forge, ForgeKind, Home, PullRequests};
 pub use http::Http;
 pub use humanrail::{Currency, Humanrail, RiskTier};
@@ -310,6 +311,17 @@ pub enum Ceiling {
     PullRequest,
     #[default]
     Merge,
+}
+
+impl Ceiling {
+    /// The most that may be done.
+    pub fn action(self) -> Action {
+        match self {
+            Ceiling::Human => Action::Human,
+            Ceiling::PullRequest => Action::PullRequest,
+            Ceiling::Merge => Action::Merge,
+        }
+    }
 }
 
 fn default_branch() -> String {

@@ -259,6 +259,7 @@ impl Fact {
     pub fn subject(&self, project: &str) -> String {
         let (root, tail) = match self {
             Fact::Watched { .. } => ("change.repo", "watched"),
+            Fact::ChangeSeen { change } if change.update.is_some() => ("change.dep", "update"),
             Fact::ChangeSeen { .. } => ("change.repo", "push"),
             Fact::Tested { report, .. } if report.is_green() => ("result.test", "passed"),
             Fact::Tested { .. } => ("result.test", "failed"),
@@ -321,6 +322,10 @@ pub enum RunStatus {
     InVain,
     /// Merged or proposed as a pull request.
     Fixed,
+    /// Dependencies moved, merged or proposed: nothing had to be mended for it.
+    Updated,
+    /// Of several dependencies that moved together it is known which broke it; each goes its own way from here.
+    Split,
     Human,
     NoFix,
     Error,

@@ -4,7 +4,7 @@
 //! [`outside`] touches the world and decides nothing; [`stages`] bring the two together, one stage a file;
 //! [`pipeline`] knows the order; [`story`] tells a run to people; [`notices`] tells people what
 //! they should know and [`escalate`] has people elsewhere decide; [`forges`] offers results as pull requests; [`reception`] and [`web`] hear external
-//! applications; [`fleet`] is this host among others; [`commands`] are the command line's verbs.
+//! applications; [`updates`] looks after dependencies; [`fleet`] is this host among others; [`commands`] are the command line's verbs.
 //! See ARCHITECTURE.md.
 
 pub mod commands;
@@ -22,4 +22,5 @@ pub mod reception;
 pub mod rules;
 pub mod stages;
 pub mod story;
+pub mod updates;
 pub mod web;

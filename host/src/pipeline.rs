@@ -227,6 +227,10 @@ async fn attend(
     next: Next,
 ) -> Result<Result<Vec<Fact>, StageError>, PipelineError> {
     let snapshot = Arc::new(run.clone());
+    let cx = &Cx {
+        vouched: run.vouched(),
+        ..cx.clone()
+    };
     let stage = perform(cx, &snapshot, next);
     tokio::pin!(stage);
     loop {

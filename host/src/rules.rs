@@ -3,8 +3,8 @@
 //! Touches: nothing.
 //! Change here: when a rule comes or goes. In the order of the flow: [`trigger`], [`evidence`] and [`trouble`],
 //! [`triage`], [`known`], [`bisect`], [`entry`], [`quarantine`], [`budget`], [`paths`] and [`tamper`], [`select`],
-//! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`review`], [`message`]; [`run`]
-//! folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`digest`] and [`notices`] tell it to people, [`apps`] reads
+//! [`compare`], [`gates`], [`confidence`], [`rank`], [`race`], [`decide`], [`review`], [`message`]; [`deps`] and
+//! [`update`] are about dependencies; [`run`] folds a run's facts and says what is next; [`envelope`] tells an event to other programs and [`digest`] and [`notices`] tell it to people, [`apps`] reads
 //! what those say; [`redact`] guards what leaves.
 
 pub mod again;
@@ -43,4 +43,5 @@ pub mod tamper;
 pub mod triage;
 pub mod trigger;
 pub mod trouble;
+pub mod update;
 pub mod webhook;

@@ -4,7 +4,7 @@
 //! Touches: clock.
 //! Change here: when every stage needs something more to work with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,9 +12,10 @@ use jiff::Timestamp;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::config::{Config, Project};
-use crate::event::Fact;
+use crate::event::{Fact, Oid};
 use crate::fleet::Fleet;
 use crate::outside::claude::Claude;
+use crate::outside::deps::Clients;
 use crate::outside::forge::Forge;
 use crate::outside::git::Mirror;
 use crate::outside::lease::Leases;
@@ -83,6 +84,8 @@ pub struct Cx {
     pub terms: Terms,
     /// What no report of this run names.
     pub blind: Arc<Blind>,
+    /// Trees of this run that hold no line a strategy wrote: setup may fetch what they need.
+    pub vouched: BTreeSet<Oid>,
     /// `fix` on a checked-out repository: the push also updates its work tree.
     pub update_checkout: bool,
 }
@@ -104,6 +107,7 @@ impl Cx {
             recorder,
             terms: Terms::default(),
             blind: Arc::default(),
+            vouched: BTreeSet::new(),
             update_checkout: false,
         })
     }
@@ -114,6 +118,14 @@ impl Cx {
         let confinement = Confinement::of(&self.project.sandbox, self.house.sandbox.as_ref());
         let confinement = confinement.map_err(|e| failed("running the tests", &e))?;
         Ok(SuiteSpec::new(&self.project, confinement))
+    }
+
+    /// What looks dependencies up and locks them, confined as the project's setup is.
+    ///
+    /// # Errors
+    /// Where the project wants a sandbox and this machine has none.
+    pub fn clients(&self) -> Result<Clients, StageError> {
+        deps::clients(&self.house, &self.project)
     }
 
     pub async fn trial_permit(&self) -> tokio::sync::SemaphorePermit<'_> {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use crate::event::{
-    Action, Candidate, Denial, DiffStat, Event, Gate, Objection, Oid, RunStatus, Sample, Trial,
-    Usage, VariantState,
+    Action, Candidate, Denial, DiffStat, Event, Gate, Objection, Oid, RunStatus, Sample, Step,
+    Trial, Update, Usage, VariantState,
 };
 
 pub mod deps;
@@ -254,6 +254,17 @@ pub fn state_name(state: VariantState) -> &'static str {
     }
 }
 
+/// `chalk 4.1.2 to 5.3.0 in package.json`
+pub(crate) fn update_words(update: &Update) -> String {
+    let step = |s: &Step| format!("{} {} to {}", s.name, s.from, s.to);
+    let steps: Vec<String> = update.steps().map(step).collect();
+    let steps = match steps.as_slice() {
+        [first, _, _, _, ..] => format!("{first} and {} more", steps.len() - 1),
+        few => few.join(", "),
+    };
+    format!("{steps} in {}", update.manifest)
+}
+
 /// As it stands in JSON.
 pub fn status_name(status: RunStatus) -> &'static str {
     match status {
@@ -263,6 +274,8 @@ pub fn status_name(status: RunStatus) -> &'static str {
         RunStatus::Known => "known",
         RunStatus::InVain => "in vain",
         RunStatus::Fixed => "fixed",
+        RunStatus::Updated => "updated",
+        RunStatus::Split => "split",
         RunStatus::Human => "human",
         RunStatus::NoFix => "no-fix",
         RunStatus::Error => "error",

@@ -211,7 +211,13 @@ impl Scene {
     fn change(&self, failure: &impl Failure) -> Part {
         let mut part = Part::new("The change", 4);
         let mut facts = format!("project: {}\n", failure.project());
-        for key in ["language", "class", "test-command"] {
+        for key in [
+            "language",
+            "class",
+            "test-command",
+            "update",
+            "update.manifest",
+        ] {
             if let Some(value) = failure.attribute(key) {
                 facts.push_str(&format!("{key}: {}\n", one_line(&value, 300)));
             }
@@ -226,6 +232,9 @@ impl Scene {
             facts.push_str(&format!("changes {} more files\n", self.more_changed));
         }
         part.push(&[("what", "facts")], facts, false);
+        if let Some(brings) = failure.attribute("update.changes") {
+            part.push(&[("what", "changes of the package")], brings, false);
+        }
         for commit in failure.commits(8) {
             let id: String = commit.id.chars().take(12).collect();
             part.push(

@@ -158,6 +158,7 @@ fn change(n: usize) -> Change {
         commits: vec![],
         paths: vec!["shop.py".to_owned()],
         asked: None,
+        update: None,
     }
 }
 

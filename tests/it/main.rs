@@ -44,6 +44,7 @@ mod swap;
 mod tidy;
 mod tournament;
 mod triage;
+mod updating;
 mod warm;
 mod watching;
 mod zoo;

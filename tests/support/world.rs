@@ -194,6 +194,40 @@ impl World {
         self
     }
 
+    /// Setups install with the settings that this machine has for its package indexes, as an operator would write them into
+    /// the project.
+    pub fn with_the_machines_indexes(&mut self) -> &mut World {
+        let of_a_client = |name: &str| {
+            let prefixes = ["PIP_", "NPM_CONFIG_", "npm_config_", "CARGO_", "SSL_CERT_"];
+            prefixes.iter().any(|prefix| name.starts_with(prefix))
+        };
+        // What cargo tells of the build of these stories is not about indexes.
+        let of_this_build =
+            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        let mut read = shown();
+        for (name, value) in std::env::vars() {
+            if of_a_client(&name) && !of_this_build(&name) {
+                if Path::new(&value).is_absolute() && Path::new(&value).exists() {
+                    read.push(PathBuf::from(&value));
+                }
+                self.env.insert(name, value);
+            }
+        }
+        let npmrc = PathBuf::from(std::env::var("HOME").unwrap_or_default()).join(".npmrc");
+        if let Ok(text) = std::fs::read_to_string(npmrc) {
+            let copy = self.path().join("npmrc");
+            put(&copy, &text);
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+            std::fs::set_permissions(&copy, open).expect("its mode can be set");
+            self.env
+                .insert("NPM_CONFIG_USERCONFIG".into(), copy.display().to_string());
+            read.push(copy);
+        }
+        let read = toml::Value::try_from(read).expect("paths can be written as TOML");
+        self.sandbox = format!("read = {read}");
+        self
+    }
+
     /// For stories in which something never ends.
     pub fn test_timeout(&mut self, seconds: u64) -> &mut World {
         self.test_timeout_seconds = seconds;

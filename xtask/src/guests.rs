@@ -10,12 +10,13 @@ use anyhow::Context;
 use crate::{cargo, prerequisites, run};
 
 /// Package and the name its component is known by.
-const BUNDLED: [(&str, &str); 8] = [
+const BUNDLED: [(&str, &str); 9] = [
     ("minimal-fix", "minimal-fix"),
     ("robust-refactor", "robust-refactor"),
     ("revert-culprit", "revert-culprit"),
     ("autofix", "autofix"),
     ("investigator", "investigator"),
+    ("pin-back", "pin-back"),
     ("scorer-weighted", "weighted"),
     ("scorer-lexicographic", "lexicographic"),
     ("escalation-default", "default"),

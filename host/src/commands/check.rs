@@ -164,7 +164,7 @@ async fn nats(config: &Config) -> Option<Finding> {
 }
 
 /// Bundled strategies that need no key.
-const WITHOUT_A_MODEL: [&str; 2] = ["revert-culprit", "autofix"];
+const WITHOUT_A_MODEL: [&str; 3] = ["revert-culprit", "autofix", "pin-back"];
 
 fn api_key(config: &Config) -> Finding {
     let asks = config

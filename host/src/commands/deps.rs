@@ -14,7 +14,8 @@ use crate::outside::deps::Clients;
 use crate::outside::git::Mirror;
 use crate::outside::runner::Confinement;
 use crate::outside::sandbox::Sandbox;
-use crate::stages::deps::{self, Seen};
+use crate::rules::deps::plan::Seen;
+use crate::stages::deps::{self, Releases};
 use crate::story;
 
 #[derive(Debug, clap::Args)]
@@ -72,7 +73,8 @@ async fn look(
     let tip = tip.with_context(|| format!("project {name}: fetching {}", project.branch))?;
     let confinement = Confinement::of(&project.sandbox, sandbox)?;
     let clients = Clients::new(confinement, own.join("cache"), project.env.clone());
-    let seen = deps::look(&mirror, &tip, project, &clients, jiff::Timestamp::now()).await;
+    let (asked, now) = (Releases::default(), jiff::Timestamp::now());
+    let seen = deps::look(&mirror, &tip, project, &clients, &asked, now).await;
     seen.with_context(|| format!("project {name}"))
 }
 

@@ -135,7 +135,9 @@ fn exit_code(status: Option<RunStatus>) -> ExitCode {
             | RunStatus::RedBefore
             | RunStatus::Known
             | RunStatus::InVain
-            | RunStatus::Fixed,
+            | RunStatus::Fixed
+            | RunStatus::Updated
+            | RunStatus::Split,
         ) => ExitCode::Ok,
         Some(RunStatus::Human) => ExitCode::Human,
         Some(RunStatus::NoFix) => ExitCode::NoFix,

@@ -13,15 +13,18 @@ use tokio::time::Instant;
 use super::{Company, ExitCode, working_house};
 use crate::config::{Config, Project};
 use crate::escalate;
-use crate::event::{Fact, RunId};
+use crate::event::{Change, Fact, RunId};
 use crate::forges;
 use crate::notices;
 use crate::outside::store::{Store, StoreError};
 use crate::pipeline::{self, Manner, PipelineError, ReviewError};
 use crate::reception::{self, Bells};
 use crate::stages::{House, learn, watch};
+use crate::updates::Updates;
 use crate::web::{Hearers, Web};
 
+/// Clients take memory and talk to indexes for minutes; nobody waits for them.
+const UPDATES_AT_ONCE: usize = 2;
 const A_DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Runs until SIGTERM or SIGINT. Every accepted fact is durable at any instant, so stopping is dropping.
@@ -45,6 +48,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     };
     let web = Web::open(&house.settings, &house.store, hearers).await?;
     let looks = Arc::new(Semaphore::new(house.settings.watch.at_once));
+    let updates = Arc::new(Semaphore::new(UPDATES_AT_ONCE));
     let count = house.settings.projects.len() as u32;
     let interval = Duration::from_secs(house.settings.watch.interval_seconds);
     let mut tasks = tokio::task::JoinSet::new();
@@ -64,6 +68,7 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
         let watch = Watch {
             house: house.clone(),
             looks: looks.clone(),
+            updates: updates.clone(),
             bells: bells.clone(),
             project: Arc::new(project),
             name,
@@ -111,6 +116,8 @@ struct Watch {
     house: Arc<House>,
     /// Remotes that may be asked at once.
     looks: Arc<Semaphore>,
+    /// Projects whose dependencies may be looked at at once.
+    updates: Arc<Semaphore>,
     bells: Bells,
     name: String,
     project: Arc<Project>,
@@ -137,12 +144,14 @@ impl Watch {
         let interval = Duration::from_secs(house.settings.watch.interval_seconds);
         let looks = Duration::from_secs_f64(house.settings.learning.look_minutes * 60.0);
         let mut learned: Option<Instant> = None;
+        let mut updates = Updates::default();
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = self.bells.rung(name) => {}
+                () = updates.ready() => {}
             }
             let _busy = house.fleet.busy(name);
             if learned.is_none_or(|at| at.elapsed() >= looks) {
@@ -158,6 +167,10 @@ impl Watch {
             }
             finish_open_runs(house, name, project).await;
             if let Some(run) = look(house, &self.looks, name, project).await {
+                drive(house, project, &run).await;
+            } else if let Some(change) = updates.next(house, name, project, &self.updates).await
+                && let Some(run) = open(house, name, change).await
+            {
                 drive(house, project, &run).await;
             }
         }
@@ -237,17 +250,7 @@ async fn look(
         watch::look(house, name, project).await
     };
     match seen.map(watch::Look::fact) {
-        Ok(Some(Fact::ChangeSeen { change })) => {
-            match pipeline::open(&house.store, name, change).await {
-                Ok(event) => event.run,
-                // Looked at again when that is done.
-                Err(StoreError::StillOpen { .. }) => None,
-                Err(error) => {
-                    tracing::error!(project = name, "the change cannot be kept: {error}");
-                    None
-                }
-            }
-        }
+        Ok(Some(Fact::ChangeSeen { change })) => open(house, name, change).await,
         Ok(Some(fact)) => {
             if let Err(error) = pipeline::tell(&house.store, name, fact).await {
                 tracing::error!(project = name, "the sighting cannot be kept: {error}");
@@ -257,6 +260,18 @@ async fn look(
         Ok(None) => None,
         Err(error) => {
             tracing::warn!(project = name, "{error}");
+            None
+        }
+    }
+}
+
+async fn open(house: &House, name: &str, change: Change) -> Option<RunId> {
+    match pipeline::open(&house.store, name, change).await {
+        Ok(event) => event.run,
+        // Looked at again when that is done.
+        Err(StoreError::StillOpen { .. }) => None,
+        Err(error) => {
+            tracing::error!(project = name, "the change cannot be kept: {error}");
             None
         }
     }

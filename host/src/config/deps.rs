@@ -3,6 +3,8 @@
 //! Touches: nothing.
 //! Change here: when a project wants to say more about its dependencies.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
@@ -11,10 +13,22 @@ use super::apps::Invalid;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deps {
+    /// Between two looks of the daemon at what is newer; 0: it never looks, and nothing is updated.
+    pub every_hours: f64,
     /// A release younger than that is left to others.
     pub release_age_days: f64,
     /// How far an update may go.
     pub levels: Vec<Level>,
+    /// What is merged once it is proven, as far as the policy lets anything be merged; the others become pull requests.
+    pub merge: Vec<Level>,
+    /// By name: what moves together.
+    pub groups: BTreeMap<String, Group>,
+    /// So many updates may wait for people; no more are begun.
+    pub most_waiting: usize,
+    /// So many are begun in an hour.
+    pub per_hour: usize,
+    /// Where no variant can make the code fit: the last good version is written down instead, with the reason.
+    pub pin_back: bool,
     /// What is left alone, and why.
     pub ignore: Vec<Ignore>,
     /// Manifests that are left alone, as globs.
@@ -28,6 +42,20 @@ pub enum Level {
     Patch,
     Minor,
     Major,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    /// Globs.
+    pub packages: Vec<String>,
+    /// Steps of these levels move together, others go by themselves.
+    #[serde(default = "all_levels")]
+    pub levels: Vec<Level>,
+}
+
+fn all_levels() -> Vec<Level> {
+    vec![Level::Patch, Level::Minor, Level::Major]
 }
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -55,8 +83,14 @@ impl Level {
 impl Default for Deps {
     fn default() -> Deps {
         Deps {
+            every_hours: 0.0,
             release_age_days: 3.0,
-            levels: vec![Level::Patch, Level::Minor, Level::Major],
+            levels: all_levels(),
+            merge: vec![Level::Patch, Level::Minor],
+            groups: BTreeMap::new(),
+            most_waiting: 5,
+            per_hour: 4,
+            pin_back: true,
             ignore: vec![],
             ignore_manifests: vec![],
         }
@@ -75,12 +109,19 @@ impl Deps {
                 "must be between 0 and 3650",
             ));
         }
+        if !(0.0..=8760.0).contains(&self.every_hours) {
+            let hours = self.every_hours.to_string();
+            let bounds = "must be between 0 (never) and 8760";
+            return Err(invalid(key("every_hours"), hours, bounds));
+        }
         let packages = self.ignore.iter().map(|i| ("ignore", &i.package));
         let manifests = self
             .ignore_manifests
             .iter()
             .map(|g| ("ignore_manifests", g));
-        for (tail, glob) in packages.chain(manifests) {
+        let grouped = self.groups.values().flat_map(|group| &group.packages);
+        let grouped = grouped.map(|glob| ("groups", glob));
+        for (tail, glob) in packages.chain(manifests).chain(grouped) {
             globset::Glob::new(glob)
                 .map_err(|e| invalid(key(tail), glob.clone(), &e.to_string()))?;
         }

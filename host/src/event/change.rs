@@ -6,7 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Asked;
+use super::{Asked, Update};
 
 /// A git object id in hex: a commit, a tree or a blob, as the field says.
 #[derive(
@@ -28,7 +28,7 @@ impl std::fmt::Display for Oid {
     }
 }
 
-/// A move of the watched branch from `base` to `head`, however many pushes it took.
+/// A move of the watched branch from `base` to `head`, however many pushes it took; or one that ChangeBus would make.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub branch: String,
@@ -45,6 +45,20 @@ pub struct Change {
     /// Somebody wanted the tip tested, whether or not it moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
+    /// Nobody pushed it: these dependencies are to move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<Update>,
+}
+
+impl Change {
+    /// The commit whose files a delivery starts from, and which the branch was at: the head of a push, and what an update
+    /// stands on.
+    pub fn origin(&self) -> &Oid {
+        match self.update {
+            Some(_) => &self.base,
+            None => &self.head,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{Action, Oid};
+
 /// Whose client resolves, locks and looks up.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
@@ -74,6 +76,55 @@ pub struct Step {
     pub name: String,
     pub from: String,
     pub to: String,
+}
+
+/// A change that ChangeBus made itself: dependencies that move, of which no remote knows. Between base and head stands one
+/// commit for each of `moves`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Update {
+    pub ecosystem: Ecosystem,
+    /// Within the repository.
+    pub manifest: String,
+    /// The group of the configuration, where several move together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Oldest first.
+    pub moves: Vec<Move>,
+    /// What the lock file changes beyond them, in sentences.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unexplained: Vec<String>,
+    /// How far the project let such an update go by itself when it was made.
+    pub ceiling: Action,
+    /// When it was made; the time of its commits.
+    pub at: Timestamp,
+}
+
+/// What one commit of an update does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Move {
+    /// More than one where they fit only together.
+    pub steps: Vec<Step>,
+    pub commit: Oid,
+    /// As a unified diff, so that another host comes to the same commit; empty where it is longer than 1 MiB.
+    pub patch: String,
+}
+
+impl Update {
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.moves.iter().flat_map(|one| &one.steps)
+    }
+}
+
+/// How a dependency stays where it was: what is put in place of an update that cannot be lived with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Holding {
+    pub name: String,
+    /// The last version that is known to be good.
+    pub version: String,
+    /// From the head, as a unified diff.
+    pub patch: String,
+    /// What it comes to.
+    pub tree: Oid,
 }
 
 /// What updating came to: the files that are other than before, by path, and every package that changed its version in the

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Exit, Learned, Oid, ReportSource, RunId, TestFailure};
+use super::{Exit, Holding, Learned, Oid, ReportSource, RunId, TestFailure};
 
 /// Who enters, with what; fixed when the tournament opens, so that a replay meets the same field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,20 @@ pub struct Opening {
     /// What broke the branch is what a run delivered: nobody but the variant that takes it back enters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takes_back: Option<TakesBack>,
+    /// How the dependency that broke it would stay where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holding: Option<Holding>,
+    /// What the packages that move bring, as far as they tell themselves: for strategies and people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brings: Option<String>,
+}
+
+impl Opening {
+    /// Whether this variant is for the case that nobody else's candidate stands.
+    pub fn is_last_resort(&self, variant: &str) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.name == variant && entry.last_resort)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -46,6 +60,9 @@ pub struct Entry {
     pub name: String,
     pub strategy: PluginRef,
     pub config: serde_json::Value,
+    /// It wins only where no other does.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub last_resort: bool,
 }
 
 impl Entry {

@@ -68,6 +68,8 @@ async fn tell_of(agent: &Agent, event: &Event) -> Result<(), ForgesError> {
         (fact, Some(id)) => match agent.run(id).await? {
             // How it ended is the next thing to be told.
             Some((run, _)) if is_opening(fact) && run.closed.is_some() => None,
+            // No remote has the commit.
+            Some((run, _)) if run.change.update.is_some() => None,
             Some((run, _)) => pull_request::light(&run)
                 .map(|(light, said)| (run.change.head.clone(), light, said)),
             None => None,

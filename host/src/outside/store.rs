@@ -460,6 +460,13 @@ impl Store {
             .await
     }
 
+    /// The last `limit` runs of this project that are about updates of dependencies, newest first.
+    pub async fn update_runs(&self, project: &str, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        let project = project.to_owned();
+        self.read(move |c| readers::update_runs(c, &project, limit))
+            .await
+    }
+
     /// The last tip of the project's branch that was taken note of: adopted, ignored, run on, or pushed.
     pub async fn last_tip(&self, project: &str) -> Result<Option<Oid>, StoreError> {
         let project = project.to_owned();
@@ -635,6 +642,12 @@ impl Store {
         let (project, but) = (project.to_owned(), but.clone());
         self.read(move |c| results::earlier(c, &project, &but, most))
             .await
+    }
+
+    /// What was seen last of what this run brought.
+    pub async fn fate(&self, run: &RunId) -> Result<Option<FixFate>, StoreError> {
+        let run = run.clone();
+        self.read(move |c| results::fate(c, &run)).await
     }
 
     /// What a project delivered or offered since then, and what was seen of it last.

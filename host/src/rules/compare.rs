@@ -3,7 +3,8 @@
 //! Touches: nothing.
 //! Change here: when a trial should be compared by more than the outcome of each test.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +16,7 @@ pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Tr
     let seen = outcomes(report);
     let outcome = |id: &&String| seen.get(id.as_str()).copied();
     // A retry may keep a test, but it takes a plain pass to call one fixed.
-    let passes = |id: &&String| outcome(id) == Some(Outcome::Passed);
+    let passes = |id: &&String| outcome(id) == Some(Outcome::Passed) || loads(&seen, id);
     let stays = |id: &&String| matches!(outcome(id), Some(Outcome::Passed | Outcome::Flaky));
     let is_bad = |id: &&String| outcome(id).is_some_and(Outcome::is_bad);
     let (fixed, unfixed): (BTreeSet<_>, BTreeSet<_>) = triage.failing.iter().partition(passes);
@@ -45,9 +46,22 @@ pub fn trial(tree: &Oid, round: u32, report: &TestReport, triage: &Triage) -> Tr
     }
 }
 
+/// A file that cannot be loaded is reported as if it were a test; once it can be, its tests are there in its place.
+fn loads(seen: &BTreeMap<&str, Outcome>, id: &str) -> bool {
+    let own = format!("{id}::");
+    let from = (Bound::Included(own.as_str()), Bound::Unbounded);
+    let its_tests = seen.range::<str, _>(from);
+    let mut its_tests = its_tests
+        .take_while(|(test, _)| test.starts_with(&own))
+        .peekable();
+    !seen.contains_key(id) && its_tests.peek().is_some() && its_tests.all(|(_, o)| !o.is_bad())
+}
+
 /// Whether anything of what triage found broken is broken, or gone, in this report.
 pub fn still_fails(triage: &Triage, report: &TestReport) -> bool {
-    let broken = |id: &String| report.tests.get(id).is_none_or(|o| o.is_bad());
+    let seen = outcomes(report);
+    let outcome = |id: &String| seen.get(id.as_str());
+    let broken = |id: &String| outcome(id).is_none_or(|o| o.is_bad()) && !loads(&seen, id);
     !report.is_green() && triage.failing.iter().any(broken)
 }
 
@@ -62,6 +76,7 @@ pub fn sample(
     let seen = outcomes(report);
     let holds = |id: &&String| match seen.get(id.as_str()) {
         Some(Outcome::Flaky) => part == Part::Near,
+        None => loads(&seen, id),
         outcome => outcome == Some(&Outcome::Passed),
     };
     let bad: BTreeSet<String> = asked.iter().filter(|id| !holds(id)).cloned().collect();
@@ -151,5 +166,19 @@ mod tests {
         assert_eq!(check("a+ b- c?"), "fixed a unfixed  broken b missing c");
         assert_eq!(check("b+"), "fixed  unfixed a broken  missing c");
         assert_eq!(check(""), "fixed  unfixed a broken  missing b,c");
+    }
+    #[test]
+    fn a_file_that_could_not_be_loaded_is_mended_once_its_tests_are_there_and_pass() {
+        let head = report("m- b+");
+        let found = found(&head, &report("m::x+ m::y+ b+"));
+        let unfixed = |after: &str| {
+            let trial = trial(&Oid("t".into()), 1, &report(after), &found);
+            trial.unfixed.into_iter().collect::<Vec<_>>().join(",")
+        };
+        assert_eq!(unfixed("m::x+ m::y+ b+"), "");
+        assert_eq!(unfixed("m::x+ m::y- b+"), "m");
+        assert_eq!(unfixed("mm::x+ b+"), "m");
+        assert_eq!(unfixed("m- m::x+ b+"), "m");
+        assert!(!still_fails(&found, &report("m::x+ m::y+ b+ c-")));
     }
 }

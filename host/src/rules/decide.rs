@@ -5,9 +5,10 @@
 
 use super::gates;
 use super::rank::{self, Placed};
-use crate::config::{Ceiling, Policy};
+use super::update;
+use crate::config::Policy;
 use crate::event::{
-    Action, Advice, Calibration, PluginFailure, RunId, Scoring, Triage, Trial, Verdict,
+    Action, Advice, Calibration, PluginFailure, RunId, Scoring, Triage, Trial, Update, Verdict,
 };
 
 /// Proof that the rules decided to merge this run's winner. Nothing outside `rules` can make one.
@@ -49,6 +50,8 @@ pub struct Grounds<'a> {
     pub ambiguity: &'a [String],
     /// What confidence was held against.
     pub calibration: Option<&'a Calibration>,
+    /// The change, where it is one.
+    pub update: Option<&'a Update>,
 }
 
 pub fn decide(grounds: &Grounds<'_>, policy: &Policy) -> Verdict {
@@ -68,12 +71,11 @@ pub fn decide(grounds: &Grounds<'_>, policy: &Policy) -> Verdict {
             standings,
         };
     };
+    if let Some(update) = grounds.update.filter(|_| leader.is_proven_by_tests_alone()) {
+        return update::decide(grounds, leader, update, policy);
+    }
     let against = objections_to_merging(grounds, leader, policy);
-    let ceiling = match policy.deliver {
-        Ceiling::Human => Action::Human,
-        Ceiling::PullRequest => Action::PullRequest,
-        Ceiling::Merge => Action::Merge,
-    };
+    let ceiling = update::ceiling(policy.deliver.action(), grounds.update);
     let (advised, said) = heed(grounds.advice, &leader.variant);
     let wanted = if against.is_empty() {
         advised

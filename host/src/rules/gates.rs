@@ -6,6 +6,7 @@
 
 use super::paths::PathClasses;
 use super::tamper;
+use super::update;
 use crate::event::{
     Canary, Candidate, Gate, Objection, Part, PathChange, ReportSource, Sample, TestFailure,
     Triage, Trial,
@@ -143,7 +144,7 @@ fn not_fixed(trial: &Trial, triage: &Triage) -> Option<String> {
     if let Some(problem) = &trial.problem {
         return Some(format!("the trial cannot be taken at its word: {problem}"));
     }
-    if triage.failing.is_empty() {
+    if triage.failing.is_empty() && !update::is_harmless(triage) {
         return Some("there was nothing to fix".into());
     }
     let still = &trial.unfixed;

@@ -4,7 +4,7 @@
 //! Change here: when somebody who reads `git log` should be told more.
 
 use super::run::Run;
-use crate::event::{Bisection, Candidate};
+use crate::event::{Bisection, Candidate, Step, Update};
 
 const SUBJECT: usize = 72;
 const BODY_LINE: usize = 76;
@@ -28,15 +28,26 @@ pub fn commit(run: &Run, candidate: &Candidate) -> String {
         .flat_map(|o| &o.entries)
         .find(|e| e.name == winner);
     let strategy = strategy.map_or("-", |e| e.strategy.name.as_str());
+    let update = run.change.update.as_ref();
+    let (subject, cause) = match update {
+        Some(update) => (
+            title(run, update, winner),
+            wrap(&moved(run, update, winner, &failing)),
+        ),
+        None => (subject(&failing), wrap(&failure(run, &failing))),
+    };
+    let head = match update {
+        Some(_) => String::new(),
+        None => format!("\nChangeBus-Head: {}", run.change.head),
+    };
     let paragraphs = [
-        subject(&failing),
-        wrap(&failure(run, &failing)),
+        subject,
+        cause,
         wrap(&candidate.rationale),
         wrap(&evidence(run)),
         format!(
-            "ChangeBus-Run: {}\nChangeBus-Variant: {winner} ({strategy})\nChangeBus-Head: {}{}",
+            "ChangeBus-Run: {}\nChangeBus-Variant: {winner} ({strategy}){head}{}",
             run.id,
-            run.change.head,
             approved_by(run)
         ),
     ];
@@ -52,6 +63,58 @@ fn approved_by(run: &Run) -> String {
     match run.approved_by() {
         Some(review) => format!("\nChangeBus-Approved-By: {}", one_line(&review.by)),
         None => String::new(),
+    }
+}
+
+/// `Update chalk from 4.1.2 to 5.3.0`, in one line of at most 72 characters.
+pub fn of_update<'s>(steps: impl Iterator<Item = &'s Step>) -> String {
+    let steps: Vec<&Step> = steps.collect();
+    let text = match steps.as_slice() {
+        [one] => format!("Update {} from {} to {}", one.name, one.from, one.to),
+        [first, ..] => format!("Update {} and {} more", first.name, steps.len() - 1),
+        [] => "Update nothing".to_owned(),
+    };
+    one_line(&text).chars().take(SUBJECT).collect()
+}
+
+fn title(run: &Run, update: &Update, winner: &str) -> String {
+    let opening = run.opening.as_ref();
+    let held = opening
+        .filter(|opening| opening.is_last_resort(winner))
+        .and_then(|opening| opening.holding.as_ref());
+    match held {
+        Some(held) => {
+            let text = format!("Hold {} at {}", held.name, held.version);
+            one_line(&text).chars().take(SUBJECT).collect()
+        }
+        None => of_update(update.steps()),
+    }
+}
+
+/// What moves, what that breaks, and where it was proven.
+fn moved(run: &Run, update: &Update, winner: &str, failing: &[&str]) -> String {
+    let steps = update
+        .steps()
+        .map(|step| format!("{} from {} to {}", step.name, step.from, step.to));
+    let steps = steps.collect::<Vec<_>>().join(", ");
+    let path = &update.manifest;
+    if failing.is_empty() {
+        let kept = run.triage.as_ref().map_or(0, |triage| triage.to_keep.len());
+        return format!("{path}: {steps}. The {kept} tests that passed before pass with it.");
+    }
+    let shown: Vec<String> = failing.iter().take(5).map(|id| one_line(id)).collect();
+    let more = match failing.len() - shown.len() {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let shown = shown.join(", ");
+    let held = run
+        .opening
+        .as_ref()
+        .is_some_and(|o| o.is_last_resort(winner));
+    match held {
+        true => format!("{path}: {steps} breaks {shown}{more}, and nothing was found to mend it."),
+        false => format!("{path}: {steps}. By itself that breaks {shown}{more}."),
     }
 }
 

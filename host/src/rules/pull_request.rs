@@ -153,7 +153,7 @@ pub fn light(run: &Run) -> Option<(Light, String)> {
             (Light::Red, format!("tests fail as before, run {id}"))
         }
         RunStatus::Error => (Light::Broken, format!("could not be tested, run {id}")),
-        RunStatus::InVain => return None,
+        RunStatus::InVain | RunStatus::Updated | RunStatus::Split => return None,
     })
 }
 

@@ -113,8 +113,16 @@ impl<'a> Course<'a> {
             }
         }
         let lines = |c: &Candidate| c.diff.insertions + c.diff.deletions;
-        runners.sort_by_key(|r| (usize::MAX - r.variants.len(), lines(r.candidate)));
+        runners.sort_by_key(|r| {
+            let last = self.is_last_resort(r);
+            (last, usize::MAX - r.variants.len(), lines(r.candidate))
+        });
         runners
+    }
+
+    fn is_last_resort(&self, runner: &Runner<'_>) -> bool {
+        let mut variants = runner.variants.iter();
+        variants.all(|variant| self.opening.is_last_resort(variant))
     }
 
     /// It was not run whole, and nothing it was run on speaks against it.
@@ -221,6 +229,9 @@ impl<'a> Course<'a> {
     }
 
     fn is_of_another_strategy(&self, runner: &Runner<'_>, leader: &Placed) -> bool {
+        if self.is_last_resort(runner) {
+            return false;
+        }
         let strategy = |name: &str| {
             let entry = self.opening.entries.iter().find(|e| e.name == name);
             entry.map(|e| e.strategy.name.as_str())
@@ -237,6 +248,9 @@ impl<'a> Course<'a> {
 
     /// Whether any of its variants would stand before the leader if every test passed.
     fn can_win(&self, runner: &Runner<'_>, leader: &Placed) -> bool {
+        if leader.last_resort != self.is_last_resort(runner) {
+            return leader.last_resort;
+        }
         let place = |name: &str| self.opening.entries.iter().position(|e| e.name == name);
         let before = |variant: &str| {
             let Some(HandedIn::Candidate(candidate)) = self.handed_in.get(variant) else {

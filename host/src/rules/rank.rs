@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::confidence::{self, Evidence};
 use super::gates;
+use super::update;
 use crate::event::{
     Candidate, Objection, Oid, Opening, PluginFailureKind, Refusal, RefusalKind, Sample, Score,
     Scoring, Standing, Triage, Trial, VariantState,
@@ -47,6 +48,8 @@ pub struct Placed {
     pub duplicate_of: Option<String>,
     /// No other strategy's candidate passes too.
     pub stands_alone: bool,
+    /// It wins only where no other does.
+    pub last_resort: bool,
     state: VariantState,
     because: String,
 }
@@ -55,6 +58,11 @@ impl Placed {
     /// It has a tried candidate, and no gate costs it the win.
     pub fn may_win(&self) -> bool {
         self.state == VariantState::Won
+    }
+
+    /// Nobody wrote code for it: versions of dependencies are all that differs.
+    pub fn is_proven_by_tests_alone(&self) -> bool {
+        self.last_resort || self.variant == update::ITSELF
     }
 
     fn is_clean(&self) -> bool {
@@ -69,7 +77,10 @@ pub fn place(field: &Field<'_>) -> Vec<Placed> {
         .opening
         .entries
         .iter()
-        .map(|e| judge(field, &e.name))
+        .map(|e| Placed {
+            last_resort: e.last_resort,
+            ..judge(field, &e.name)
+        })
         .collect();
     mark_duplicates(&mut placed);
     mark_outdone(field, &mut placed);
@@ -77,6 +88,7 @@ pub fn place(field: &Field<'_>) -> Vec<Placed> {
     placed.sort_by(|a, b| {
         b.may_win()
             .cmp(&a.may_win())
+            .then(a.last_resort.cmp(&b.last_resort))
             .then(b.is_clean().cmp(&a.is_clean()))
             .then(total(b).total_cmp(&total(a)))
     });
@@ -97,7 +109,7 @@ pub fn ambiguity(placed: &[Placed], trials: &BTreeMap<Oid, Vec<Trial>>) -> Vec<S
             .and_then(|t| t.first())
             .map(|t| t.behaviour.clone())
     };
-    let mut winners = placed.iter().filter(|p| p.may_win());
+    let mut winners = placed.iter().filter(|p| p.may_win() && !p.last_resort);
     let Some(first) = winners.next() else {
         return vec![];
     };
@@ -172,6 +184,7 @@ fn without(variant: &str, state: VariantState, because: String) -> Placed {
         objections: vec![],
         duplicate_of: None,
         stands_alone: true,
+        last_resort: false,
         state,
         because,
     }
@@ -209,7 +222,10 @@ fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> P
         ),
         (None, false, None) => (
             VariantState::Won,
-            "every failing test passes, and nothing else changed".into(),
+            match field.triage.failing.is_empty() {
+                true => "every test passes as it did before".into(),
+                false => "every failing test passes, and nothing else changed".into(),
+            },
         ),
     };
     let passes = state == VariantState::Won;
@@ -225,6 +241,7 @@ fn judge_candidate(field: &Field<'_>, variant: &str, candidate: &Candidate) -> P
         objections,
         duplicate_of: None,
         stands_alone: company == Company::default(),
+        last_resort: false,
         state,
         because,
     }
@@ -260,6 +277,8 @@ fn company(field: &Field<'_>, variant: &str, candidate: &Candidate) -> Company {
         .handed_in
         .iter()
         .filter_map(|(name, handed)| match handed {
+            // What takes the failure's cause away agrees with nobody.
+            _ if field.opening.is_last_resort(name) => None,
             HandedIn::Candidate(c) if strategy(field, name) != own && passes(c) => Some(c),
             _ => None,
         });
@@ -285,12 +304,14 @@ fn weigh(field: &Field<'_>, variant: &str, company: &Company, trials: &[&Trial])
 
 /// Says of those that were stopped with nothing against them what they were stopped for.
 fn mark_outdone(field: &Field<'_>, placed: &mut [Placed]) {
-    let rank = |p: &Placed| (p.is_clean(), total(p));
+    let rank = |p: &Placed| (!p.last_resort, p.is_clean(), total(p));
     // Of equals the last is found, and the first is meant.
     let winners = placed.iter().rev().filter(|p| p.may_win());
     let best = winners.max_by(|a, b| {
-        let ((a_clean, a), (b_clean, b)) = (rank(a), rank(b));
-        a_clean.cmp(&b_clean).then(a.total_cmp(&b))
+        let ((a_first, a_clean, a), (b_first, b_clean, b)) = (rank(a), rank(b));
+        (a_first, a_clean)
+            .cmp(&(b_first, b_clean))
+            .then(a.total_cmp(&b))
     });
     let best = best.map(|b| (b.variant.clone(), total(b)));
     let Some((best, score)) = best else {

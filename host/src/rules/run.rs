@@ -11,6 +11,7 @@ use super::race::{self, Course, Leg, Step};
 use super::rank::{self, Field, HandedIn, Placed};
 use super::review;
 use super::trouble;
+use super::update;
 use crate::config::Policy;
 use crate::event::{
     Action, Advice, Bisection, Change, Delivery, Event, Fact, Fault, Finding, Flips, Learned,
@@ -494,6 +495,9 @@ impl Run {
         if self.heads.is_empty() {
             return Next::Test(Role::Head, None);
         }
+        if self.change.update.is_some() && self.bases.is_empty() {
+            return Next::Test(Role::Base, None);
+        }
         match self.evidence().ask(Demand::from(policy)) {
             Ask::Head(part) => Next::Test(Role::HeadAgain, part),
             Ask::Base(part) if self.bases.is_empty() => Next::Test(Role::Base, part),
@@ -503,6 +507,14 @@ impl Run {
     }
 
     fn next_heat(&self, triage: &Triage, policy: &Policy, terms: Terms) -> Next {
+        if let Some(update) = &self.change.update {
+            if update::is_harmless(triage) {
+                return self.next_proof(policy, terms);
+            }
+            if self.bisection.is_some() && update.moves.len() > 1 {
+                return Next::Close(RunStatus::Split);
+            }
+        }
         match triage.finding {
             Finding::Green => return Next::Close(RunStatus::Green),
             Finding::Flaky => return Next::Close(RunStatus::Flaky),
@@ -548,8 +560,34 @@ impl Run {
             Step::Run(legs) => Next::Validate(legs),
             Step::Score => Next::Score,
             Step::Bound => Next::Bound,
-            Step::Over if self.advice.is_none() && rank::leader(&placed).is_some() => Next::Advise,
+            Step::Over if self.advice.is_none() && rank::leader(&placed).is_some_and(is_judged) => {
+                Next::Advise
+            }
             Step::Over => Next::Decide,
+        }
+    }
+
+    /// An update that breaks nothing is tried as often as a fix would be, and nothing else happens to it.
+    fn next_proof(&self, policy: &Policy, terms: Terms) -> Next {
+        if self.opening.is_none() {
+            return Next::Open;
+        }
+        let Some(itself) = self.candidate(update::ITSELF) else {
+            return Next::Generate(vec![update::ITSELF.to_owned()]);
+        };
+        let tried = self.trials.get(&itself.trial_tree);
+        let tried = tried.map_or(&[][..], Vec::as_slice);
+        let lacking =
+            (1..=1 + policy.repeats).filter(|round| tried.iter().all(|t| t.round != *round));
+        let leg = |round| Leg {
+            tree: itself.trial_tree.clone(),
+            stage: race::Stage::Whole(round),
+        };
+        let legs: Vec<Leg> = lacking.map(leg).take(terms.trials_at_once).collect();
+        let clean = self.placed().iter().any(Placed::may_win) || tried.is_empty();
+        match legs.is_empty() || !clean {
+            true => Next::Decide,
+            false => Next::Validate(legs),
         }
     }
 
@@ -578,15 +616,33 @@ impl Run {
             .triage
             .as_ref()
             .is_some_and(|t| unclear.contains(&t.finding));
+        let done = match self.is_harmless_update() {
+            true => RunStatus::Updated,
+            false => RunStatus::Fixed,
+        };
         match delivery {
-            Delivery::Merged { .. } | Delivery::Proposed { .. } => RunStatus::Fixed,
-            Delivery::Withheld { .. } if merge => RunStatus::Fixed,
+            Delivery::Merged { .. } | Delivery::Proposed { .. } => done,
+            Delivery::Withheld { .. } if merge => done,
             Delivery::Moot { .. } => RunStatus::Green,
             Delivery::Escalated { .. } | Delivery::Withheld { .. } if winner || cannot_tell => {
                 RunStatus::Human
             }
             Delivery::Escalated { .. } | Delivery::Withheld { .. } => RunStatus::NoFix,
         }
+    }
+
+    /// Trees that hold no line a strategy wrote, other than the heads of pushes.
+    pub fn vouched(&self) -> BTreeSet<Oid> {
+        let update = self.change.update.as_ref().map(|_| &self.change.tree);
+        let holding = self.opening.as_ref().and_then(|o| o.holding.as_ref());
+        let held = holding.map(|holding| &holding.tree);
+        update.into_iter().chain(held).cloned().collect()
+    }
+
+    /// The change moves dependencies, and nothing fails because of it.
+    pub fn is_harmless_update(&self) -> bool {
+        let harmless = self.triage.as_ref().is_some_and(update::is_harmless);
+        harmless && self.change.update.is_some()
     }
 
     pub fn candidate(&self, variant: &str) -> Option<&crate::event::Candidate> {
@@ -635,6 +691,7 @@ impl Run {
                     .opening
                     .as_ref()
                     .and_then(|o| o.learned.calibration.as_ref()),
+                update: self.change.update.as_ref(),
             },
             policy,
         ))
@@ -678,6 +735,11 @@ impl Run {
         }
         sum
     }
+}
+
+/// Whether plugins judge it: tests alone do not prove it.
+fn is_judged(leader: &Placed) -> bool {
+    !leader.is_proven_by_tests_alone()
 }
 
 /// What an answer, or the fault in its place, cost.

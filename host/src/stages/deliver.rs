@@ -27,7 +27,7 @@ pub async fn prepare(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         return hand_over(cx, run, because).await;
     }
     let tip = tip::of(cx, run).await?;
-    if tip != run.change.head {
+    if tip != *run.change.origin() {
         return prepare_on_a_moved_tip(cx, run, candidate, &tip).await;
     }
     match clean_rounds(run, candidate) {
@@ -87,7 +87,8 @@ async fn prepare_on_a_moved_tip(
 ) -> Result<Vec<Fact>, StageError> {
     let moved = tip::test(cx, run, tip.clone(), Part::Whole).await?;
     let mut facts = vec![moved.fact(cx)];
-    if let Some(because) = moved.healed(run) {
+    let healed = moved.healed(run).filter(|_| run.change.update.is_none());
+    if let Some(because) = healed {
         facts.push(Fact::Delivered {
             delivery: Delivery::Moot { because },
         });
@@ -95,7 +96,7 @@ async fn prepare_on_a_moved_tip(
     }
     let rebased = cx
         .mirror
-        .rebase_tree(&run.change.tree, &moved.tree, &candidate.tree);
+        .rebase_tree(&origin_tree(cx, run)?, &moved.tree, &candidate.tree);
     let merged = match rebased.map_err(|e| failed("merging", &e))? {
         Ok(tree) => tree,
         Err(conflicts) => {
@@ -107,7 +108,10 @@ async fn prepare_on_a_moved_tip(
             return Ok(facts);
         }
     };
-    let report = suite::run(cx, &merged, None, &format!("{}-merge", run.id), Part::Whole).await?;
+    let vouched = cx.vouched.contains(&candidate.tree);
+    let commit = vouched.then_some(tip);
+    let name = format!("{}-merge", run.id);
+    let report = suite::run(cx, &merged, commit, &name, Part::Whole).await?;
     facts.push(suite::tested(cx, Role::MergeResult, report.clone()));
     if let Some(because) = merge_result_fails(run, &moved.report, &merged, &report) {
         facts.extend(hand_over(cx, run, because).await?);
@@ -252,7 +256,7 @@ fn remake(cx: &Cx, run: &Run, merge: &PreparedMerge) -> Result<(), StageError> {
         let onto = onto.map_err(|e| failed("reading the tip", &e))?;
         let rebased = cx
             .mirror
-            .rebase_tree(&run.change.tree, &onto, &candidate.tree);
+            .rebase_tree(&origin_tree(cx, run)?, &onto, &candidate.tree);
         // What comes out is compared with what was tested, below.
         let _ = rebased.map_err(|e| failed("merging again", &e))?;
     }
@@ -344,11 +348,17 @@ async fn offer(cx: &Cx, run: &Run) -> Result<(String, Oid), StageError> {
     Ok((branch, commit))
 }
 
-/// The winner as it was tried, on the commit that failed.
+/// What a candidate is the difference to, as far as the branch is concerned.
+fn origin_tree(cx: &Cx, run: &Run) -> Result<Oid, StageError> {
+    let tree = cx.mirror.tree_of(run.change.origin());
+    tree.map_err(|e| failed("reading the change", &e))
+}
+
+/// The winner as it was tried, on the commit that failed; of an update, on what the update stands on.
 fn candidate_commit(cx: &Cx, run: &Run) -> Result<Oid, StageError> {
     let (_, candidate) = winner(run)?;
     let message = message::commit(run, candidate);
-    commit(cx, run, &candidate.tree, &run.change.head, &message)
+    commit(cx, run, &candidate.tree, run.change.origin(), &message)
 }
 
 async fn push_own_branch(cx: &Cx, run: &Run, commit: &Oid) -> Result<String, StageError> {

@@ -3,26 +3,64 @@
 //! Touches: git, files, processes.
 //! Change here: when there is something else to look up. Whether a newer version counts is in `rules/deps.rs`.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use futures::StreamExt;
 use globset::{Glob, GlobSet, GlobSetBuilder};
 use jiff::Timestamp;
 
 use crate::config::Project;
-use crate::event::{Dependency, Manifest, Oid};
+use crate::event::{Dependency, Manifest, Oid, Release};
 use crate::outside::deps::{self, Clients, Files};
 use crate::outside::git::Mirror;
-use crate::rules::deps::{Outlook, outlook};
+use crate::outside::runner::Confinement;
+use crate::rules::deps::outlook;
+use crate::rules::deps::plan::Seen;
 
-use super::{StageError, failed};
+use super::{House, StageError, failed};
+
+pub mod make;
 
 /// Questions that one project asks an index at once.
 const AT_ONCE: usize = 4;
 
-/// A manifest, and how each of its dependencies stands.
-pub struct Seen {
-    pub manifest: Manifest,
-    /// Where an index could not be asked, why.
-    pub outlooks: Vec<(Dependency, Result<Vec<Outlook>, String>)>,
+/// What looks dependencies up and locks them, confined as the project's setup is.
+pub fn clients(house: &House, project: &Project) -> Result<Clients, StageError> {
+    let confinement = Confinement::of(&project.sandbox, house.sandbox.as_ref());
+    let confinement = confinement.map_err(|e| failed("looking for dependencies", &e))?;
+    let cache = house.settings.host.state.join("deps").join("cache");
+    Ok(Clients::new(confinement, cache, project.env.clone()))
+}
+
+/// What the indexes said, by manifest and name: an error is as good as an answer until it is asked anew.
+#[derive(Default)]
+pub struct Releases(Mutex<BTreeMap<(String, String), Result<Arc<Vec<Release>>, String>>>);
+
+impl Releases {
+    async fn of(
+        &self,
+        clients: &Clients,
+        files: &Files,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<Arc<Vec<Release>>, String> {
+        let key = (manifest.path.clone(), name.to_owned());
+        if let Some(known) = self.known().get(&key) {
+            return known.clone();
+        }
+        let said = clients.releases(files, manifest, name).await;
+        let said = said.map(Arc::new).map_err(|error| error.to_string());
+        self.known().insert(key, said.clone());
+        said
+    }
+
+    fn known(
+        &self,
+    ) -> MutexGuard<'_, BTreeMap<(String, String), Result<Arc<Vec<Release>>, String>>> {
+        // Nothing is half done while the lock is held, so a panic elsewhere spoils nothing.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Of the tree of this commit.
@@ -31,6 +69,7 @@ pub async fn look(
     tip: &Oid,
     project: &Project,
     clients: &Clients,
+    releases: &Releases,
     now: Timestamp,
 ) -> Result<Vec<Seen>, StageError> {
     let tree = mirror
@@ -45,7 +84,7 @@ pub async fn look(
         }
         let files = deps::gather(&tree, &manifest);
         let files = files.map_err(|e| failed("reading a manifest", &e))?;
-        seen.push(ask(project, clients, &files, manifest, now).await);
+        seen.push(ask(project, clients, releases, &files, manifest, now).await);
     }
     Ok(seen)
 }
@@ -53,6 +92,7 @@ pub async fn look(
 async fn ask(
     project: &Project,
     clients: &Clients,
+    known: &Releases,
     files: &Files,
     manifest: Manifest,
     now: Timestamp,
@@ -60,10 +100,9 @@ async fn ask(
     let one = |dependency: Dependency| {
         let manifest = &manifest;
         async move {
-            let releases = clients.releases(files, manifest, &dependency.name).await;
+            let releases = known.of(clients, files, manifest, &dependency.name).await;
             let found = releases
-                .map(|all| outlook(manifest.ecosystem, &dependency, &all, &project.deps, now))
-                .map_err(|error| error.to_string());
+                .map(|all| outlook(manifest.ecosystem, &dependency, &all, &project.deps, now));
             (dependency, found)
         }
     };

@@ -9,6 +9,7 @@ use crate::event::{Candidate, Edit, Oid, Patch};
 use crate::rules::rank::HandedIn;
 use crate::rules::run::Run;
 
+use super::deps::make;
 use super::{Cx, StageError, failed};
 
 const FETCHING: Duration = Duration::from_secs(120);
@@ -18,8 +19,14 @@ pub async fn objects(cx: &Cx, run: &Run) -> Result<(), StageError> {
     if run.closed.is_some() {
         return Ok(());
     }
-    for commit in [&run.change.head, &run.change.base] {
-        fetched(cx, run, commit).await?;
+    fetched(cx, run, run.change.origin()).await?;
+    match &run.change.update {
+        None => fetched(cx, run, &run.change.base).await?,
+        Some(update) if cx.mirror.tree_of(&run.change.head).is_err() => {
+            let host = &cx.house.settings.host;
+            make::remade(&cx.mirror, host, &run.change, update).await?;
+        }
+        Some(_) => {}
     }
     for (variant, handed) in &run.handed_in {
         let HandedIn::Candidate(candidate) = handed else {

@@ -6,7 +6,7 @@
 use crate::event::{Entry, Fact, Opening, TakesBack, Triage};
 use crate::outside::wasm::PluginKind;
 use crate::rules::run::Run;
-use crate::rules::{decide, entry, pull_request, select};
+use crate::rules::{decide, entry, pull_request, select, update};
 
 use super::suite::{self, Part};
 use super::{Cx, StageError, failed, tip};
@@ -14,14 +14,15 @@ use super::{Cx, StageError, failed, tip};
 pub mod desk;
 pub mod dossier;
 pub mod generate;
+pub mod holding;
 mod lessons;
 pub mod resolve;
 pub mod validate;
 
 /// Opens the tournament, unless the branch came right by itself meanwhile: then no model is paid.
 pub async fn open(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
-    // A dry run is asked what would become of this very change.
-    if !cx.terms.withhold {
+    // A dry run is asked what would become of this very change; of an update nothing came to the branch yet.
+    if !cx.terms.withhold && run.change.update.is_none() {
         let tip = tip::of(cx, run).await?;
         if tip != run.change.head {
             let failing = run.triage.as_ref().map(|t| &t.failing);
@@ -52,6 +53,7 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         name: variant.name.clone(),
         strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),
         config: variant.config.clone(),
+        last_resort: false,
     };
     let history = cx.house.store.history(&cx.name).await;
     let mut history = history.map_err(|e| failed("reading history", &e))?;
@@ -60,13 +62,25 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         Some(_) => vec![entry::taking_back()],
         None => cx.project.variants.clone(),
     };
-    let entries: Vec<Entry> = variants.iter().map(enter).collect();
+    let mut entries: Vec<Entry> = variants.iter().map(enter).collect();
+    let holding = holding::of(cx, run).await?;
+    if holding.is_some() {
+        entries.push(Entry {
+            last_resort: true,
+            ..enter(&update::pinning_back())
+        });
+    }
+    if run.is_harmless_update() {
+        entries = vec![update::itself()];
+    }
     let held_out = entry::held_out(&triage.failing, policy.hold_out);
     let (learned, of_class) = lessons::draw(cx, run, &entries, &held_out).await?;
     history.extend(of_class);
     let opening = Opening {
         entries,
         takes_back,
+        holding,
+        brings: None,
         held_out,
         scorer: plugins.reference(PluginKind::Scorer, &policy.scorer),
         escalation: plugins.reference(PluginKind::Escalation, &policy.escalation),

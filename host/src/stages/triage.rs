@@ -9,6 +9,7 @@ use crate::rules::known;
 use crate::rules::learn::class;
 use crate::rules::run::Run;
 use crate::rules::triage;
+use crate::rules::update;
 
 use super::{Cx, StageError, failed};
 
@@ -16,7 +17,13 @@ pub async fn triage(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
     let demand = Demand::from(&cx.project.policy);
     let triage = triage::triage(&run.evidence(), demand)
         .ok_or_else(|| StageError::new("the head was not tested"))?;
-    let known = match cx.terms.attach {
+    // What an update would break is nobody's yet.
+    let is_update = run.change.update.is_some();
+    let triage = match is_update {
+        true => update::keeping_what_passed(triage, &run.bases),
+        false => triage,
+    };
+    let known = match cx.terms.attach && !is_update {
         true => in_hand(cx, run, &triage).await?,
         false => None,
     };

@@ -192,6 +192,7 @@ async fn moved(
             commits,
             paths,
             asked: None,
+            update: None,
         }),
     })
 }
@@ -247,5 +248,6 @@ pub fn change_between(
         head,
         tree,
         asked: None,
+        update: None,
     })
 }

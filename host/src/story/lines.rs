@@ -174,6 +174,10 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
     match fact {
         Fact::Watched { sighting } => plain(sighting_words(sighting)),
         Fact::ChangeSeen { change } => {
+            if let Some(update) = &change.update {
+                let (words, base) = (super::update_words(update), change.base.short());
+                return plain(format!("{words}, on {base}"));
+            }
             let commits = count(change.commits.len(), "commit");
             let author = change.commits.first().map_or("", |c| c.author.as_str());
             plain(format!(

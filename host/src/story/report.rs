@@ -155,7 +155,13 @@ fn title(tale: &Tale<'_>) -> Option<Section> {
         n => format!("{} broken", count(n, "test")),
     };
     let (project, head) = (prose(tale.project), prose(change.head.short()));
-    let mut out = Section::new(&format!("# {project}: {broken} at {head}"), 9_000);
+    let mut out = match &change.update {
+        Some(update) => {
+            let words = prose(&super::update_words(update));
+            Section::new(&format!("# {project}: {broken} by updating {words}"), 9_000)
+        }
+        None => Section::new(&format!("# {project}: {broken} at {head}"), 9_000),
+    };
     out.put(&format!("**{}**\n\n", prose(&tale.sentence())));
     if let Some(delivered) = tale.delivered() {
         out.put(&format!("Delivery: {}.\n\n", prose(&delivered)));
@@ -356,7 +362,8 @@ fn advice(tale: &Tale<'_>) -> Vec<String> {
         _ => None,
     };
     let look = branch.map(|branch| {
-        let diff = format!("git diff {}...origin/{branch}", tale.change.head.short());
+        let origin = tale.change.origin().short();
+        let diff = format!("git diff {origin}...origin/{branch}");
         format!("Look at it: {} after a fetch.", code(&diff))
     });
     let mut advice: Vec<String> = look.into_iter().collect();

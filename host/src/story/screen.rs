@@ -72,6 +72,12 @@ fn header(page: &mut Page, tale: &Tale<'_>) {
     } else {
         ""
     };
+    if let Some(update) = &change.update {
+        let words = super::update_words(update);
+        let (base, branch) = (change.base.short(), &change.branch);
+        let moved = format!("{words}, on {base} on {branch} of {}", tale.project);
+        return page.labelled("update", Tone::Plain, &moved, 2);
+    }
     let moved = format!(
         "{} on {} of {}, from {} ({}{forced})",
         change.head.short(),
@@ -110,11 +116,12 @@ fn other_authors(tale: &Tale<'_>) -> String {
 
 pub(super) fn status_tone(status: RunStatus) -> Tone {
     match status {
-        RunStatus::Green | RunStatus::Fixed => Tone::Good,
+        RunStatus::Green | RunStatus::Fixed | RunStatus::Updated => Tone::Good,
         RunStatus::Flaky
         | RunStatus::RedBefore
         | RunStatus::Known
         | RunStatus::InVain
+        | RunStatus::Split
         | RunStatus::Human => Tone::Open,
         RunStatus::NoFix | RunStatus::Error => Tone::Bad,
     }

@@ -468,6 +468,8 @@ impl<'a> Tale<'a> {
             Some(RunStatus::Known) => "Nothing to start: this failure is in hand",
             Some(RunStatus::InVain) => "Opened in vain: another host has the change",
             Some(RunStatus::Fixed) => "Fixed",
+            Some(RunStatus::Updated) => "Updated",
+            Some(RunStatus::Split) => "Not together: each goes its own way from here",
             Some(RunStatus::Human) => "A human decides",
             Some(RunStatus::NoFix) => "No fix was found",
             Some(RunStatus::Error) => "The run could not be finished",

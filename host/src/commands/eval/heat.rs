@@ -159,6 +159,7 @@ impl Heat<'_> {
             name: variant.name.clone(),
             strategy: plugins.reference(PluginKind::Strategy, &variant.strategy),
             config: variant.config.clone(),
+            last_resort: false,
         };
         let opening = Opening {
             entries: self.entered.variants.iter().map(enter).collect(),

@@ -88,7 +88,8 @@ fn note(tx: &Transaction<'_>, event: &Event) -> Result<(), ReadError> {
                 reviews::settle(tx, event)?;
             }
         }
-        Fact::ChangeSeen { change } => {
+        // Of an update no remote knows.
+        Fact::ChangeSeen { change } if change.update.is_none() => {
             note_tip(tx, event, &change.head.0)?;
         }
         // Only a report that can be taken at its word may stand in for a new one.
@@ -145,7 +146,7 @@ fn note_heard(tx: &Transaction<'_>, event: &Event, message: &AppMessage) -> rusq
 
 fn take_in_for_run(tx: &Transaction<'_>, run: &RunId, event: &Event) -> Result<(), ReadError> {
     match &event.fact {
-        Fact::ChangeSeen { .. } => open_run(tx, event)?,
+        Fact::ChangeSeen { change } => open_run(tx, event, change.update.is_some())?,
         Fact::TournamentOpened { opening } => enter(tx, run, opening)?,
         Fact::Triaged { triage } => results::found(tx, event, run, triage)?,
         Fact::Proposed { variant, candidate } => {
@@ -377,12 +378,14 @@ fn note_own_commit(
     Ok(())
 }
 
-fn open_run(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
+fn open_run(tx: &Transaction<'_>, event: &Event, is_update: bool) -> rusqlite::Result<()> {
     let Some(run) = &event.run else {
         return Ok(());
     };
-    tx.prepare_cached("INSERT OR IGNORE INTO runs (run, project, opened_seq) VALUES (?1, ?2, ?3)")?
-        .execute(params![run.0, event.project, event.seq])?;
+    tx.prepare_cached(
+        "INSERT OR IGNORE INTO runs (run, project, opened_seq, is_update) VALUES (?1, ?2, ?3, ?4)",
+    )?
+    .execute(params![run.0, event.project, event.seq, is_update])?;
     Ok(())
 }
 

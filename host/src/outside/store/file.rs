@@ -24,6 +24,7 @@ const MIGRATIONS: &[M<'_>] = &[
     M::up(include_str!("../../../migrations/0007-results.sql")),
     M::up(include_str!("../../../migrations/0008-appends.sql")),
     M::up(include_str!("../../../migrations/0009-editions.sql")),
+    M::up(include_str!("../../../migrations/0010-updates.sql")),
 ];
 
 /// Statements that stay prepared on a connection: more than there are for all that a fact can mean to derived tables.

@@ -74,7 +74,7 @@ pub fn flakes(c: &Connection, project: &str, but: Option<&RunId>) -> rusqlite::R
 /// The runs of this project that are open or were given to people, with what they found broken; newest first.
 pub fn in_hand(c: &Connection, project: &str, but: &RunId) -> Result<Vec<InHand>, ReadError> {
     let mut statement = c.prepare_cached(
-        "WITH live AS (SELECT run, opened_seq FROM runs WHERE project = ?1 AND run <> ?2
+        "WITH live AS (SELECT run, opened_seq FROM runs WHERE project = ?1 AND run <> ?2 AND is_update = 0
              AND (status IS NULL OR status IN ('human', 'no-fix'))
              ORDER BY opened_seq DESC LIMIT ?3)
          SELECT live.run, opened_seq, test, print, body FROM live

@@ -291,11 +291,25 @@ pub fn asked(c: &Connection, project: &str) -> Answer<Option<Asked>> {
     else {
         return Ok(None);
     };
-    let has_it = last_of(c, project, "change-seen")?.is_some_and(|opened| match opened.fact {
+    let query = format!(
+        "SELECT {COLUMNS} FROM events WHERE project = ?1 AND type = 'change-seen'
+            AND run NOT IN (SELECT run FROM runs WHERE project = ?1 AND is_update = 1) ORDER BY seq DESC LIMIT 1"
+    );
+    let opened = events(c, &query, [project])?.pop();
+    let has_it = opened.is_some_and(|opened| match opened.fact {
         Fact::ChangeSeen { change } => opened.seq > seq || change.asked.as_ref() == Some(&asked),
         _ => false,
     });
     Ok((!has_it).then_some(asked))
+}
+
+/// Runs of this project that are about updates, newest first.
+pub fn update_runs(c: &Connection, project: &str, limit: usize) -> rusqlite::Result<Vec<RunId>> {
+    c.prepare_cached(
+        "SELECT run FROM runs WHERE project = ?1 AND is_update = 1 ORDER BY opened_seq DESC LIMIT ?2",
+    )?
+    .query_map(params![project, row_limit(limit)], |row| row.get(0).map(RunId))?
+    .collect()
 }
 
 pub fn heard(c: &Connection) -> rusqlite::Result<Vec<Heard>> {

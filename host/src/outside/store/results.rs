@@ -5,7 +5,7 @@
 //! through here.
 
 use jiff::Timestamp;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -262,6 +262,13 @@ pub fn earlier(
         earlier.push((RunId(row.get(0)?), fate.map(read).transpose()?));
     }
     Ok(earlier)
+}
+
+/// What was seen last of what this run brought.
+pub fn fate(c: &Connection, run: &RunId) -> Result<Option<FixFate>, ReadError> {
+    let mut statement = c.prepare_cached("SELECT fate FROM outcomes WHERE run = ?1")?;
+    let fate = statement.query_row([&run.0], |row| row.get(0)).optional()?;
+    fate.map(read).transpose()
 }
 
 /// What this project has put out since this moment, oldest first.

@@ -89,11 +89,13 @@ pub fn take(tx: &Transaction<'_>, run: &RunId, review: &Review) -> rusqlite::Res
     Ok(())
 }
 
-/// The branch is green, or was mended: nobody has to decide about earlier failures of it any more.
+/// The branch is green, or was mended: nobody has to decide about earlier failures of it any more. What an update broke
+/// never was on the branch.
 pub fn settle(tx: &Transaction<'_>, event: &Event) -> rusqlite::Result<()> {
     let run = event.run.as_ref().map(|run| run.0.as_str());
     tx.prepare_cached(
-        "UPDATE reviews SET state = 'moot' WHERE project = ?1 AND state = 'waiting' AND run IS NOT ?2 AND seq < ?3",
+        "UPDATE reviews SET state = 'moot' WHERE project = ?1 AND state = 'waiting' AND run IS NOT ?2 AND seq < ?3
+         AND run NOT IN (SELECT run FROM runs WHERE is_update = 1)",
     )?
     .execute(params![event.project, run, event.seq])?;
     Ok(())

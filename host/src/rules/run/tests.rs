@@ -38,6 +38,7 @@ impl Tale {
             }],
             paths: vec!["src/a.py".into()],
             asked: None,
+            update: None,
         };
         let run = Run::open(&event(Fact::ChangeSeen { change })).expect("a change opens a run");
         Tale {
@@ -102,10 +103,13 @@ impl Tale {
             name: (*name).to_owned(),
             strategy: plugin(&format!("strategy-{name}")),
             config: serde_json::json!({}),
+            last_resort: false,
         };
         self.then(Fact::TournamentOpened {
             opening: Opening {
                 takes_back: None,
+                holding: None,
+                brings: None,
                 entries: variants.iter().map(entry).collect(),
                 held_out: BTreeSet::new(),
                 scorer: plugin("weighted"),

@@ -14,7 +14,7 @@ use crate::stages::{Cx, StageError, failed};
 /// Counted up when a ground is laid out otherwise, so that old ones are not used any more.
 const LAYOUT: u32 = 1;
 
-/// What somebody pushed may have its dependencies fetched; what a strategy made up may not.
+/// What somebody pushed, or the host made of it, may have its dependencies fetched; what a strategy made up may not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Origin {
     Pushed,
@@ -70,6 +70,7 @@ async fn ground(
     let pushed = key(cx, suite, tree).await?;
     let (origin, own) = match commit {
         Some(_) => (Origin::Pushed, pushed.clone()),
+        None if cx.vouched.contains(tree) => (Origin::Pushed, pushed.clone()),
         None => (Origin::MadeUp, format!("{pushed}-made-up")),
     };
     let warm = &cx.house.warm;

@@ -84,10 +84,30 @@ pub fn attributes(test: Option<&str>, run: &Run) -> BTreeMap<String, String> {
         ("class", class),
         ("language", language),
     ];
-    let known = all
-        .into_iter()
-        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    let all = all.into_iter().chain(of_update(run));
+    let known = all.filter_map(|(key, value)| Some((key.to_owned(), value?)));
     known.collect()
+}
+
+/// Where the change is an update of dependencies: what moves, and how the one that breaks it would stay where it was.
+fn of_update(run: &Run) -> Vec<(&'static str, Option<String>)> {
+    let Some(update) = &run.change.update else {
+        return vec![];
+    };
+    let steps = update
+        .steps()
+        .map(|step| format!("{} from {} to {}", step.name, step.from, step.to));
+    let steps = steps.collect::<Vec<_>>().join(", ");
+    let holding = run.opening.as_ref().and_then(|o| o.holding.as_ref());
+    vec![
+        ("update", Some(steps)),
+        ("update.manifest", Some(update.manifest.clone())),
+        (
+            "update.changes",
+            run.opening.as_ref().and_then(|o| o.brings.clone()),
+        ),
+        ("update.hold", holding.map(|holding| holding.patch.clone())),
+    ]
 }
 
 /// What is suspected: the whole change, or the one of its commits that broke it.

@@ -10,6 +10,7 @@ use crate::event::{CallRole, Entry, Fact, Refusal, RefusalKind};
 use crate::outside::wasm::{StrategyAnswer, StrategyTask};
 use crate::rules::rank;
 use crate::rules::run::Run;
+use crate::rules::update;
 
 use super::desk::Desk;
 use super::dossier;
@@ -32,6 +33,12 @@ pub async fn all(cx: &Cx, run: &Arc<Run>, waiting: &[String]) -> Result<Vec<Fact
 
 /// One variant's proposal or refusal. Only a fault of the host is an error; a fault of the plugin loses its heat.
 async fn heat(cx: &Cx, run: &Arc<Run>, entry: &Entry) -> Result<(), StageError> {
+    if entry.name == update::ITSELF {
+        let candidate = resolve::update(cx, run)?;
+        let variant = entry.name.clone();
+        let handed_in = Fact::Proposed { variant, candidate };
+        return cx.recorder.record(handed_in).await.map(drop);
+    }
     let started = Instant::now();
     let variant = entry.name.clone();
     let desk = Arc::new(Desk::new(cx.clone(), run.clone(), entry));

@@ -3,7 +3,7 @@
 //! Touches: git.
 //! Change here: when a proposal should be read, normalised or checked otherwise before it is tried.
 
-use crate::event::{Candidate, Oid, Patch, TestFailure};
+use crate::event::{Applied, Candidate, Change, Oid, Patch, TestFailure};
 use crate::outside::git::PatchError;
 use crate::rules::gates;
 use crate::rules::run::Run;
@@ -37,21 +37,30 @@ pub async fn candidate(
     if applied.tree == *head {
         return Ok(Err("the patch changes nothing".into()));
     }
+    let holding = run.opening.as_ref().and_then(|o| o.holding.as_ref());
+    let holds = holding.is_some_and(|holding| holding.tree == applied.tree);
+    if let Some(path) = taken_back(cx, run, &applied.tree)?.filter(|_| !holds) {
+        return Ok(Err(format!(
+            "{path} is as it was before the update: that takes it back, and mends nothing"
+        )));
+    }
     let (patch, diff, changes) = cx
         .mirror
         .patch(head, &applied.tree)
         .map_err(|e| failed("making the diff", &e))?;
-    let (mut objections, security) = gates::of_patch(&changes, &patch, &cx.classes, &failing(run));
+    let (mut objections, mut security) =
+        gates::of_patch(&changes, &patch, &cx.classes, &failing(run));
+    match holds {
+        // This host made it, and the update with all it brought is taken back.
+        true => security.clear(),
+        false => security.extend(unexplained(run)),
+    }
     let clean = |text: &str| cx.house.redactor.clean(text);
     // They quote the very lines they object to.
     for objection in &mut objections {
         objection.because = clean(&objection.because);
     }
-    let patch = if patch.len() > PATCH_KEPT {
-        String::new()
-    } else {
-        clean(&patch)
-    };
+    let patch = kept(patch, clean);
     Ok(Ok(Candidate {
         rationale: clean(&proposal.rationale),
         self_confidence: proposal.confidence,
@@ -70,6 +79,52 @@ pub async fn candidate(
             .map(|(name, note)| (clean(name), clean(note)))
             .collect(),
     }))
+}
+
+/// A file of the update that is in this tree as it was without it.
+fn taken_back(cx: &Cx, run: &Run, tree: &Oid) -> Result<Option<String>, StageError> {
+    let Change { base, paths, .. } = &run.change;
+    if run.change.update.is_none() {
+        return Ok(None);
+    }
+    let read = |e| failed("reading the update", &e);
+    let before = cx.mirror.tree_of(base).map_err(read)?;
+    let changed = cx.mirror.changed_paths(&before, tree).map_err(read)?;
+    Ok(paths.iter().find(|path| !changed.contains(path)).cloned())
+}
+
+/// What the update alone comes to, where nothing has to be mended for it.
+pub fn update(cx: &Cx, run: &Run) -> Result<Candidate, StageError> {
+    let Change { base, tree, .. } = &run.change;
+    let read = |e| failed("making the diff", &e);
+    let before = cx.mirror.tree_of(base).map_err(read)?;
+    let (patch, diff, changes) = cx.mirror.patch(&before, tree).map_err(read)?;
+    Ok(Candidate {
+        rationale: String::new(),
+        self_confidence: 1.0,
+        tree: tree.clone(),
+        trial_tree: tree.clone(),
+        patch: kept(patch, |text| cx.house.redactor.clean(text)),
+        diff,
+        paths: changes.into_iter().map(|c| c.path).collect(),
+        applied: Applied::Exact,
+        objections: vec![],
+        security: unexplained(run),
+        seconds: 0.0,
+        notes: vec![],
+    })
+}
+
+fn unexplained(run: &Run) -> Vec<String> {
+    let update = run.change.update.as_ref();
+    update.map_or(vec![], |update| update.unexplained.clone())
+}
+
+fn kept(patch: String, clean: impl Fn(&str) -> String) -> String {
+    match patch.len() > PATCH_KEPT {
+        true => String::new(),
+        false => clean(&patch),
+    }
 }
 
 /// What the tests to fix said at the head.

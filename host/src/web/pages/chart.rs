@@ -77,10 +77,10 @@ fn day(at: Timestamp) -> Date {
 fn kind(status: RunStatus) -> Option<usize> {
     match status {
         RunStatus::Green | RunStatus::Flaky => Some(0),
-        RunStatus::Fixed => Some(1),
+        RunStatus::Fixed | RunStatus::Updated => Some(1),
         RunStatus::Human => Some(2),
         RunStatus::NoFix | RunStatus::Error | RunStatus::RedBefore | RunStatus::Known => Some(3),
-        RunStatus::InVain => None,
+        RunStatus::InVain | RunStatus::Split => None,
     }
 }
 
@@ -141,6 +141,7 @@ mod tests {
                 commits: vec![],
                 paths: vec![],
                 asked: None,
+                update: None,
             },
         };
         let runs = [

@@ -165,6 +165,7 @@ fn a_candidate_that_breaks_a_test_nearby_never_gets_the_whole_suite() {
         name: "A".into(),
         strategy: opening.scorer.clone(),
         config: serde_json::json!({}),
+        last_resort: false,
     });
     tale.run.opening = Some(opening);
     tale.then(Fact::Proposed {
