@@ -24,7 +24,7 @@ mod store;
 
 pub use apps::{App, Piece, Route, pieces};
 pub use bus::{Bus, BusKind, Durability};
-pub use deps::{Deps, Group, Ignore, Level};
+pub use deps::{Deps, Group, Ignore};
 pub use forges::{Forge, ForgeKind, Home, PullRequests};
 pub use http::Http;
 pub use humanrail::{Currency, Humanrail, RiskTier};

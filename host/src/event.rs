@@ -85,6 +85,10 @@ pub enum Fact {
     Watched {
         sighting: Sighting,
     },
+    /// What a project depends on was held against what the indexes have.
+    DependenciesSeen {
+        seen: Dependencies,
+    },
     /// Opens a run.
     ChangeSeen {
         change: Change,
@@ -259,6 +263,7 @@ impl Fact {
     pub fn subject(&self, project: &str) -> String {
         let (root, tail) = match self {
             Fact::Watched { .. } => ("change.repo", "watched"),
+            Fact::DependenciesSeen { .. } => ("change.dep", "seen"),
             Fact::ChangeSeen { change } if change.update.is_some() => ("change.dep", "update"),
             Fact::ChangeSeen { .. } => ("change.repo", "push"),
             Fact::Tested { report, .. } if report.is_green() => ("result.test", "passed"),

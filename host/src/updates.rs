@@ -17,10 +17,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::config::Project;
-use crate::event::{Asked, Change, Fact, FixFate, Oid, PullRequestFate, RunId, Step};
+use crate::event::{Asked, Change, Dependencies, Fact, FixFate, Oid, PullRequestFate, RunId, Step};
 use crate::outside::store::Store;
 use crate::pipeline;
-use crate::rules::deps::plan::{self, Past, Seen, Wanted};
+use crate::rules::deps::plan::{self, Past, Wanted};
 use crate::rules::run::Run;
 use crate::rules::update;
 use crate::stages::deps::{self, Releases, make};
@@ -177,21 +177,14 @@ async fn look(
     let clients = deps::clients(&house, &project)?;
     let now = Timestamp::now();
     let seen = deps::look(&mirror, &tip, &project, &clients, &releases, now).await?;
-    tell_trouble(&name, &seen);
+    state(store, &name, plan::stated(&tip, &seen)).await?;
     let past = past(store, &name).await?;
     let wanted = plan::plan(&seen, &past, &project.deps, now);
     let mut possible = wanted.into_iter().filter(|wanted| {
         let steps = (wanted.manifest.path.clone(), wanted.steps.clone());
         !impossible.contains(&steps)
     });
-    let possible_next = possible.next();
-    tracing::info!(
-        project = name,
-        manifests = seen.len(),
-        wanted = possible_next.is_some(),
-        "looked at dependencies"
-    );
-    let Some(wanted) = possible_next else {
+    let Some(wanted) = possible.next() else {
         return Ok(Made::Nothing);
     };
     let place = make::Place {
@@ -210,16 +203,17 @@ async fn look(
     })
 }
 
-/// What an index did not answer is not tried.
-fn tell_trouble(project: &str, seen: &[Seen]) {
-    for Seen { manifest, outlooks } in seen {
-        for (dependency, outlook) in outlooks {
-            if let Err(trouble) = outlook {
-                let (path, name) = (&manifest.path, &dependency.name);
-                tracing::warn!(project, path, name, "{trouble}");
-            }
-        }
+/// Stated once, until something is otherwise.
+async fn state(store: &Store, name: &str, seen: Dependencies) -> Result<(), StageError> {
+    let before = store.dependencies_seen(name).await;
+    let before = before.map_err(|e| failed("reading what was seen before", &e))?;
+    let same = |before: Dependencies| before.manifests == seen.manifests;
+    if before.is_some_and(|(_, before)| same(before)) {
+        return Ok(());
     }
+    let told = pipeline::tell(store, name, Fact::DependenciesSeen { seen }).await;
+    told.map(drop)
+        .map_err(|e| failed("keeping what was seen of dependencies", &e))
 }
 
 /// Every update of the project that was tried, and what became of it.

@@ -228,6 +228,12 @@ impl World {
         self
     }
 
+    /// What the project's commands run with beside all else.
+    pub fn env(&mut self, name: &str, value: &str) -> &mut World {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// For stories in which something never ends.
     pub fn test_timeout(&mut self, seconds: u64) -> &mut World {
         self.test_timeout_seconds = seconds;

@@ -24,6 +24,7 @@ cargo xtask schemas    write what messages promise into host/schemas and docs/as
 cargo xtask prepare    install what the tests need
 cargo xtask screenshots  write pictures of the page into docs/screenshots
 cargo xtask cases      run the real cases and write docs/cases.md
+cargo xtask updates    try updates of real packages and write docs/updates.md
 cargo xtask suite DIR  make an evaluation of the real cases in DIR, and keep its table in docs/evaluation.md; takes about an hour
 cargo xtask fuzz       try what crosses the plugin boundary at random; --seconds 60, --seed N, --target NAME
 cargo xtask bench apps     measure how soon what an application says is in the log and write docs/benchmarks.md
@@ -53,7 +54,8 @@ fn main() -> anyhow::Result<()> {
         Some("schemas") => schemas(&root),
         Some("prepare") => prerequisites::install(),
         Some("screenshots") => screenshots(&root),
-        Some("cases") => cases(&root),
+        Some("cases") => tabled(&root, "cases", "CASES"),
+        Some("updates") => tabled(&root, "updating", "UPDATES"),
         Some("suite") => suite(&root, &args[1..]),
         Some("fuzz") => fuzz::fuzz(&root, &args[1..]),
         Some("bench") if args[1..] == ["plugins"] => bench_measured::measure(&root, "plugins"),
@@ -175,18 +177,19 @@ fn screenshots(root: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cases(root: &Path) -> anyhow::Result<()> {
+/// Stories that write what they saw into a table, once all of them ended well.
+fn tabled(root: &Path, stories: &str, name: &str) -> anyhow::Result<()> {
     prerequisites::install()?;
     guests::build(root)?;
     run("building", cargo(root).arg("build").args(FEATURES))?;
-    let table = root.join("docs/cases.md");
+    let table = root.join(format!("docs/{}.md", name.to_lowercase()));
     run(
-        "the real cases",
+        stories,
         cargo(root)
             .arg("test")
             .args(FEATURES)
-            .args(["--test", "it", "cases::"])
-            .env("CHANGEBUS_CASES_TABLE", table),
+            .args(["--test", "it", &format!("{stories}::")])
+            .env(format!("CHANGEBUS_{name}_TABLE"), table),
     )
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ConfigError;
 use super::apps::Invalid;
+use crate::event::Level;
 
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -35,15 +36,6 @@ pub struct Deps {
     pub ignore_manifests: Vec<String>,
 }
 
-/// How far an update goes. What begins with 0 promises nothing: 0.1.x to 0.2.x is a major one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Level {
-    Patch,
-    Minor,
-    Major,
-}
-
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
@@ -68,16 +60,6 @@ pub struct Ignore {
     pub from: Option<String>,
     /// Shown to people with every version that is left alone.
     pub reason: String,
-}
-
-impl Level {
-    pub fn name(self) -> &'static str {
-        match self {
-            Level::Patch => "patch",
-            Level::Minor => "minor",
-            Level::Major => "major",
-        }
-    }
 }
 
 impl Default for Deps {

@@ -52,6 +52,80 @@ pub struct Dependency {
     pub section: String,
 }
 
+/// How far an update goes. What begins with 0 promises nothing: 0.1.x to 0.2.x is a major one.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    Patch,
+    Minor,
+    Major,
+}
+
+impl Level {
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Patch => "patch",
+            Level::Minor => "minor",
+            Level::Major => "major",
+        }
+    }
+}
+
+/// What could become of a dependency, and what stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "is", rename_all = "kebab-case")]
+pub enum Outlook {
+    Current,
+    Due {
+        to: String,
+        level: Level,
+    },
+    /// Its release is too fresh.
+    Waiting {
+        to: String,
+        until: Timestamp,
+    },
+    /// There is a newer one, and a reason to let it be.
+    LeftAlone {
+        to: String,
+        because: String,
+    },
+    /// It cannot be told which version is in use, or what a version means.
+    Unclear {
+        because: String,
+    },
+}
+
+/// What a project depends on at a tip, and how each of it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Dependencies {
+    pub tip: Oid,
+    pub manifests: Vec<ManifestSeen>,
+}
+
+/// A manifest, and how each of its dependencies stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ManifestSeen {
+    pub ecosystem: Ecosystem,
+    /// Within the repository.
+    pub path: String,
+    pub dependencies: Vec<DependencySeen>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct DependencySeen {
+    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outlooks: Vec<Outlook>,
+    /// Why its index could not be asked, or the update could not be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
 /// A version that can be had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Release {

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::event::{
-    ALL_PROJECTS, Asked, Attempt, Change, Event, Fact, FixFate, Heard, InHand, KeptReport, Oid,
-    RunId, RunResult, RunStatus, Sighting, Task, TestReport, Usage,
+    ALL_PROJECTS, Asked, Attempt, Change, Dependencies, Event, Fact, FixFate, Heard, InHand,
+    KeptReport, Oid, RunId, RunResult, RunStatus, Sighting, Task, TestReport, Usage,
 };
 
 mod bodies;
@@ -465,6 +465,19 @@ impl Store {
         let project = project.to_owned();
         self.read(move |c| readers::update_runs(c, &project, limit))
             .await
+    }
+
+    /// What was seen last of the project's dependencies, and when.
+    pub async fn dependencies_seen(
+        &self,
+        project: &str,
+    ) -> Result<Option<(Timestamp, Dependencies)>, StoreError> {
+        let project = project.to_owned();
+        let last = self.read(move |c| readers::last_of(c, &project, "dependencies-seen"));
+        Ok(last.await?.and_then(|event| match event.fact {
+            Fact::DependenciesSeen { seen } => Some((event.at, seen)),
+            _ => None,
+        }))
     }
 
     /// The last tip of the project's branch that was taken note of: adopted, ignored, run on, or pushed.

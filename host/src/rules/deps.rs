@@ -8,40 +8,14 @@ use std::cmp::Ordering;
 
 use globset::Glob;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
 
-use crate::config::{Deps, Ignore, Level};
-use crate::event::{Dependency, Ecosystem, Release};
+use crate::config::{Deps, Ignore};
+use crate::event::{Dependency, Ecosystem, Level, Outlook, Release};
 
 pub mod plan;
 pub mod version;
 
 use version::Version;
-
-/// What could become of a dependency, and what stands in the way.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(tag = "is", rename_all = "kebab-case")]
-pub enum Outlook {
-    Current,
-    Due {
-        to: String,
-        level: Level,
-    },
-    /// Its release is too fresh.
-    Waiting {
-        to: String,
-        until: Timestamp,
-    },
-    /// There is a newer one, and a reason to let it be.
-    LeftAlone {
-        to: String,
-        because: String,
-    },
-    /// It cannot be told which version is in use, or what a version means.
-    Unclear {
-        because: String,
-    },
-}
 
 /// What there is in place of a dependency: at most one version within the major one, and one beyond it. `Current` alone
 /// where there is nothing newer.

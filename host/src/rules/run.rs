@@ -299,6 +299,7 @@ impl Run {
                 "a verdict is delivered once",
             ),
             Fact::AppSaid { .. }
+            | Fact::DependenciesSeen { .. }
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }
@@ -326,6 +327,7 @@ impl Run {
             Fact::ChangeSeen { .. }
             | Fact::Watched { .. }
             | Fact::AppSaid { .. }
+            | Fact::DependenciesSeen { .. }
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }

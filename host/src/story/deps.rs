@@ -3,8 +3,7 @@
 //! Touches: nothing.
 //! Change here: when a line about a dependency should read otherwise.
 
-use crate::event::{Dependency, Ecosystem, Manifest};
-use crate::rules::deps::Outlook;
+use crate::event::{Dependencies, Dependency, DependencySeen, Ecosystem, Manifest, Outlook};
 
 use super::text::line;
 
@@ -14,14 +13,10 @@ const LONGEST: usize = 300;
 pub fn manifest(manifest: &Manifest) -> String {
     let count = manifest.dependencies.len();
     format!(
-        "{} ({}, {count} {})",
+        "{} ({}, {})",
         line(&manifest.path, LONGEST),
         client(manifest.ecosystem),
-        if count == 1 {
-            "dependency"
-        } else {
-            "dependencies"
-        },
+        dependencies(count),
     )
 }
 
@@ -33,6 +28,46 @@ fn client(ecosystem: Ecosystem) -> &'static str {
         Ecosystem::Poetry => "poetry",
         Ecosystem::Npm => "npm",
         Ecosystem::Cargo => "cargo",
+    }
+}
+
+/// `12 dependencies at 1052e8589b: 2 due, 1 too fresh, 3 left alone, 1 cannot be told`
+pub fn summary(seen: &Dependencies) -> String {
+    let all = || seen.manifests.iter().flat_map(|m| &m.dependencies);
+    let outlooks = |wanted: fn(&Outlook) -> bool| {
+        let with = |one: &&DependencySeen| one.outlooks.iter().any(wanted);
+        all().filter(with).count()
+    };
+    let troubled = all().filter(|one| one.trouble.is_some()).count();
+    let counts = [
+        (outlooks(|o| matches!(o, Outlook::Due { .. })), "due"),
+        (
+            outlooks(|o| matches!(o, Outlook::Waiting { .. })),
+            "too fresh",
+        ),
+        (
+            outlooks(|o| matches!(o, Outlook::LeftAlone { .. })),
+            "left alone",
+        ),
+        (troubled, "cannot be told"),
+    ];
+    let counts: Vec<String> = counts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{count} {what}"))
+        .collect();
+    let counts = match counts.is_empty() {
+        true => "all up to date".to_owned(),
+        false => counts.join(", "),
+    };
+    let (count, tip) = (all().count(), seen.tip.short());
+    format!("{} at {tip}: {counts}", dependencies(count))
+}
+
+fn dependencies(count: usize) -> String {
+    match count {
+        1 => "1 dependency".to_owned(),
+        count => format!("{count} dependencies"),
     }
 }
 
@@ -71,7 +106,7 @@ fn says(outlook: &Outlook) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Level;
+    use crate::event::Level;
 
     #[test]
     fn a_dependency_is_told_in_a_line_for_each_version_there_is() {

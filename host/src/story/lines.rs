@@ -186,6 +186,7 @@ pub(super) fn fact_words(fact: &Fact) -> (Tone, String) {
                 change.branch
             ))
         }
+        Fact::DependenciesSeen { seen } => plain(super::deps::summary(seen)),
         Fact::Tested { role, report, .. } => report_words(*role, report),
         Fact::Triaged { triage } => plain(triage.because.clone()),
         Fact::Bisected { bisection } => plain(bisection.sentence(|c| c.short().to_owned())),

@@ -109,6 +109,7 @@ impl<'a> Tale<'a> {
             Fact::Watched { .. }
             | Fact::ChangeSeen { .. }
             | Fact::AppSaid { .. }
+            | Fact::DependenciesSeen { .. }
             | Fact::StartAsked { .. }
             | Fact::Alerted { .. }
             | Fact::Noted { .. }

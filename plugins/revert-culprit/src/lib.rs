@@ -40,6 +40,10 @@ impl Strategy for RevertCulprit {
         host: &impl Host,
     ) -> Result<Outcome, String> {
         let config: Settings = host.config()?;
+        if failure.attribute("update").is_some() {
+            let why = "nobody pushed it: an update is taken back by not merging it";
+            return Ok(Outcome::decline(why));
+        }
         let push = Push::read(failure, tree);
         if push.units.is_empty() {
             return Ok(Outcome::decline(

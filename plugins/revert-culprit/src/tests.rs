@@ -287,3 +287,9 @@ fn a_tree_the_tests_cannot_run_on_is_not_good_and_the_search_goes_on() {
         ""
     )));
 }
+
+#[test]
+fn an_update_of_dependencies_is_nothing_that_was_pushed() {
+    let bench = bench().attribute("update", "chalk from 4.1.2 to 5.3.0");
+    assert!(declined(&bench).starts_with("nobody pushed it"));
+}

@@ -8,9 +8,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::{Outlook, matches};
-use crate::config::{Deps, Group, Level};
-use crate::event::{Action, Dependency, Manifest, RunId, Step, Update};
+use super::matches;
+use crate::config::{Deps, Group};
+use crate::event::{
+    Action, Dependencies, Dependency, DependencySeen, Level, Manifest, ManifestSeen, Oid, Outlook,
+    RunId, Step, Update,
+};
 
 /// What went wrong for a reason outside the update is tried again after that long.
 const AGAIN_AFTER: SignedDuration = SignedDuration::from_hours(24);
@@ -199,6 +202,31 @@ fn wanted(
             ceiling,
         },
     )
+}
+
+/// What was seen, as it is stated.
+pub fn stated(tip: &Oid, seen: &[Seen]) -> Dependencies {
+    let dependency = |(dependency, found): &(Dependency, Result<Vec<Outlook>, String>)| {
+        let (outlooks, trouble) = match found {
+            Ok(outlooks) => (outlooks.clone(), None),
+            Err(trouble) => (vec![], Some(trouble.clone())),
+        };
+        DependencySeen {
+            name: dependency.name.clone(),
+            version: dependency.version.clone(),
+            outlooks,
+            trouble,
+        }
+    };
+    let manifest = |seen: &Seen| ManifestSeen {
+        ecosystem: seen.manifest.ecosystem,
+        path: seen.manifest.path.clone(),
+        dependencies: seen.outlooks.iter().map(dependency).collect(),
+    };
+    Dependencies {
+        tip: tip.clone(),
+        manifests: seen.iter().map(manifest).collect(),
+    }
 }
 
 /// What is written beside a version that is held.

@@ -5,8 +5,7 @@
 
 use std::cmp::Ordering;
 
-use crate::config::Level;
-use crate::event::Ecosystem;
+use crate::event::{Ecosystem, Level};
 
 /// As Python orders them (PEP 440), or as npm and cargo do (Semantic Versioning).
 #[derive(Clone, Debug, PartialEq, Eq)]

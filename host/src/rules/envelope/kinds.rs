@@ -14,6 +14,7 @@ pub enum Kind {
     ChangeMerged,
     TicketCreated,
     BranchWatched,
+    DependenciesSeen,
     ChangeSeen,
     FailureTriaged,
     FailureBisected,
@@ -62,12 +63,13 @@ pub struct Carries {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 41] = [
+    pub const ALL: [Kind; 42] = [
         Kind::TestSuiteRunFinished,
         Kind::ChangeCreated,
         Kind::ChangeMerged,
         Kind::TicketCreated,
         Kind::BranchWatched,
+        Kind::DependenciesSeen,
         Kind::ChangeSeen,
         Kind::FailureTriaged,
         Kind::FailureBisected,
@@ -109,6 +111,7 @@ impl Kind {
     pub fn of(fact: &Fact) -> Kind {
         match fact {
             Fact::Watched { .. } => Kind::BranchWatched,
+            Fact::DependenciesSeen { .. } => Kind::DependenciesSeen,
             Fact::ChangeSeen { .. } => Kind::ChangeSeen,
             Fact::Tested { .. } => Kind::TestSuiteRunFinished,
             Fact::Triaged { .. } => Kind::FailureTriaged,
@@ -196,6 +199,10 @@ impl Kind {
             Kind::ChangeMerged => delivered("dev.cdevents.change.merged.0.3.0", "merged"),
             Kind::TicketCreated => delivered("dev.cdevents.ticket.created.0.2.0", "escalated"),
             Kind::BranchWatched => of("dev.cdeventsx.changebus-branch.watched.0.1.0", "watched"),
+            Kind::DependenciesSeen => of(
+                "dev.cdeventsx.changebus-dependencies.seen.0.1.0",
+                "dependencies-seen",
+            ),
             Kind::ChangeSeen => of("dev.cdeventsx.changebus-change.seen.0.1.0", "change-seen"),
             Kind::FailureTriaged => of("dev.cdeventsx.changebus-failure.triaged.0.1.0", "triaged"),
             Kind::FailureBisected => {
