@@ -166,7 +166,7 @@ fn updates(events: &[Event]) -> Vec<(RunId, Update, RunStatus)> {
     let of_update = |event: &Event| match (&event.fact, &event.run) {
         (Fact::ChangeSeen { change }, Some(run)) => {
             let status = closed.get(run)?;
-            Some((run.clone(), change.update.clone()?, *status))
+            Some((run.clone(), change.update.as_deref()?.clone(), *status))
         }
         _ => None,
     };

@@ -1,6 +1,6 @@
 //! `changebus deps`: what each project depends on, what is newer, and why it is due, waits or is left alone.
 //!
-//! Touches: git, files, processes, clock, terminal.
+//! Touches: git, files, processes, clock, terminal, sqlite.
 //! Change here: when an operator should see more of a dependency. How a line reads is in `story/deps.rs`.
 
 use std::time::Duration;
@@ -8,15 +8,17 @@ use std::time::Duration;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{ExitCode, proven_sandbox};
+use super::{ExitCode, log, proven_sandbox};
 use crate::config::{Config, Project};
+use crate::event::{Dependencies, Oid};
 use crate::outside::deps::Clients;
 use crate::outside::git::Mirror;
 use crate::outside::runner::Confinement;
 use crate::outside::sandbox::Sandbox;
-use crate::rules::deps::plan::Seen;
+use crate::rules::deps::plan::{self, Past, Seen};
 use crate::stages::deps::{self, Releases};
 use crate::story;
+use crate::updates;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -45,12 +47,18 @@ pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
             proven_sandbox(&config.host.state).await?,
         )),
     };
+    // Nothing was ever tried where there is no log.
+    let store = log(config).ok();
     let mut objects = vec![];
     for (name, project) in projects {
-        let seen = look(config, name, project, sandbox.as_ref()).await?;
+        let (tip, seen) = look(config, name, project, sandbox.as_ref()).await?;
+        let past = match &store {
+            Some(store) => updates::past(store, name).await?,
+            None => vec![],
+        };
         match args.json {
-            true => objects.extend(seen.iter().map(|seen| object(name, seen))),
-            false => print(name, &seen, args.all),
+            true => objects.extend(seen.iter().map(|seen| object(name, seen, &past))),
+            false => print(name, &plan::stated(&tip, &seen), &past, args.all),
         }
     }
     if args.json {
@@ -64,7 +72,7 @@ async fn look(
     name: &str,
     project: &Project,
     sandbox: Option<&std::sync::Arc<Sandbox>>,
-) -> anyhow::Result<Vec<Seen>> {
+) -> anyhow::Result<(Oid, Vec<Seen>)> {
     // The daemon's own mirror is the daemon's alone.
     let own = config.host.state.join("deps");
     let timeout = Duration::from_secs(config.watch.timeout_seconds.max(60));
@@ -75,17 +83,19 @@ async fn look(
     let clients = Clients::new(confinement, own.join("cache"), project.env.clone());
     let (asked, now) = (Releases::default(), jiff::Timestamp::now());
     let seen = deps::look(&mirror, &tip, project, &clients, &asked, now).await;
-    seen.with_context(|| format!("project {name}"))
+    let seen = seen.with_context(|| format!("project {name}"))?;
+    Ok((tip, seen))
 }
 
-fn print(name: &str, seen: &[Seen], all: bool) {
-    if seen.is_empty() {
+fn print(name: &str, seen: &Dependencies, past: &[Past], all: bool) {
+    if seen.manifests.is_empty() {
         println!("{name}: no manifest that is known");
     }
-    for Seen { manifest, outlooks } in seen {
+    for manifest in &seen.manifests {
         println!("{name}: {}", story::deps::manifest(manifest));
-        for (dependency, found) in outlooks {
-            for line in story::deps::lines(dependency, found, all) {
+        for dependency in &manifest.dependencies {
+            let tried = |to: &str| plan::tried(past, &manifest.path, &dependency.name, to);
+            for line in story::deps::lines(dependency, tried, all) {
                 println!("  {line}");
             }
         }
@@ -93,8 +103,18 @@ fn print(name: &str, seen: &[Seen], all: bool) {
 }
 
 /// Fields may be added, never renamed.
-fn object(project: &str, seen: &Seen) -> Value {
+fn object(project: &str, seen: &Seen, past: &[Past]) -> Value {
     let manifest = &seen.manifest;
+    let tried = |name: &str| {
+        let of_it = |one: &&Past| {
+            one.update.manifest == manifest.path && one.update.steps().any(|s| s.name == name)
+        };
+        let tried = past.iter().filter(of_it).map(|one| {
+            let steps: Vec<_> = one.update.steps().filter(|s| s.name == name).collect();
+            json!({ "run": one.run, "at": one.at, "to": steps[0].to, "fate": one.fate })
+        });
+        tried.collect::<Vec<_>>()
+    };
     let dependencies = seen.outlooks.iter().map(|(dependency, found)| {
         json!({
             "name": dependency.name,
@@ -102,6 +122,7 @@ fn object(project: &str, seen: &Seen) -> Value {
             "version": dependency.version,
             "outlooks": found.as_ref().ok(),
             "trouble": found.as_ref().err(),
+            "tried": tried(&dependency.name),
         })
     });
     json!({

@@ -47,7 +47,7 @@ pub struct Change {
     pub asked: Option<Asked>,
     /// Nobody pushed it: these dependencies are to move.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub update: Option<Update>,
+    pub update: Option<Box<Update>>,
 }
 
 impl Change {

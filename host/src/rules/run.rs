@@ -693,7 +693,7 @@ impl Run {
                     .opening
                     .as_ref()
                     .and_then(|o| o.learned.calibration.as_ref()),
-                update: self.change.update.as_ref(),
+                update: self.change.update.as_deref(),
             },
             policy,
         ))

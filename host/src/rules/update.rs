@@ -126,7 +126,7 @@ pub fn ceiling(policy: Action, update: Option<&Update>) -> Action {
 
 /// What became of the update of this run. `outcome`: what was seen last of what it delivered.
 pub fn past(run: &Run, outcome: Option<FixFate>) -> Option<Past> {
-    let update = run.change.update.clone()?;
+    let update = run.change.update.as_deref().cloned()?;
     let fate = fate(run, &update, outcome);
     Some(Past {
         run: run.id.clone(),

@@ -35,16 +35,13 @@ pub fn clients(house: &House, project: &Project) -> Result<Clients, StageError> 
 
 /// What the indexes said, by manifest and name: an error is as good as an answer until it is asked anew.
 #[derive(Default)]
-pub struct Releases(Mutex<BTreeMap<(String, String), Result<Arc<Vec<Release>>, String>>>);
+pub struct Releases(Mutex<BTreeMap<(String, String), Said>>);
+
+/// The versions there are, or why that is not known.
+type Said = Result<Arc<Vec<Release>>, String>;
 
 impl Releases {
-    async fn of(
-        &self,
-        clients: &Clients,
-        files: &Files,
-        manifest: &Manifest,
-        name: &str,
-    ) -> Result<Arc<Vec<Release>>, String> {
+    async fn of(&self, clients: &Clients, files: &Files, manifest: &Manifest, name: &str) -> Said {
         let key = (manifest.path.clone(), name.to_owned());
         if let Some(known) = self.known().get(&key) {
             return known.clone();
@@ -55,9 +52,7 @@ impl Releases {
         said
     }
 
-    fn known(
-        &self,
-    ) -> MutexGuard<'_, BTreeMap<(String, String), Result<Arc<Vec<Release>>, String>>> {
+    fn known(&self) -> MutexGuard<'_, BTreeMap<(String, String), Said>> {
         // Nothing is half done while the lock is held, so a panic elsewhere spoils nothing.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

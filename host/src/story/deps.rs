@@ -3,14 +3,15 @@
 //! Touches: nothing.
 //! Change here: when a line about a dependency should read otherwise.
 
-use crate::event::{Dependencies, Dependency, DependencySeen, Ecosystem, Manifest, Outlook};
+use crate::event::{Dependencies, DependencySeen, Ecosystem, ManifestSeen, Outlook};
 
 use super::text::line;
+use crate::rules::deps::plan::{Fate, Past};
 
 const LONGEST: usize = 300;
 
 /// `package.json (npm, 12 dependencies)`
-pub fn manifest(manifest: &Manifest) -> String {
+pub fn manifest(manifest: &ManifestSeen) -> String {
     let count = manifest.dependencies.len();
     format!(
         "{} ({}, {})",
@@ -71,22 +72,45 @@ fn dependencies(count: usize) -> String {
     }
 }
 
-/// One line for each version there is to say something of; none where it is up to date, unless `all` is asked for.
-pub fn lines(
-    dependency: &Dependency,
-    found: &Result<Vec<Outlook>, String>,
+/// One line for each version there is to say something of; none where it is up to date, unless `all` is asked for. `tried`
+/// gives what became of a version that was tried before.
+pub fn lines<'p>(
+    dependency: &DependencySeen,
+    tried: impl Fn(&str) -> Option<&'p Past>,
     all: bool,
 ) -> Vec<String> {
     let has = dependency.version.as_deref();
     let name = line(&dependency.name, LONGEST);
     let of = |says: String| format!("{name} {}: {}", has.unwrap_or("-"), line(&says, LONGEST));
-    match found {
-        Err(trouble) => vec![of(trouble.clone())],
-        Ok(outlooks) => outlooks
-            .iter()
-            .filter(|outlook| all || **outlook != Outlook::Current)
-            .map(|outlook| of(says(outlook)))
-            .collect(),
+    if let Some(trouble) = &dependency.trouble {
+        return vec![of(trouble.clone())];
+    }
+    let outlooks = dependency.outlooks.iter();
+    let shown = outlooks.filter(|outlook| all || **outlook != Outlook::Current);
+    shown
+        .map(|outlook| match outlook {
+            Outlook::Due { to, level } => {
+                let fate = tried(to).map(fate);
+                let fate = fate.map_or(String::new(), |fate| format!(": {fate}"));
+                of(format!("{to} is due ({}){fate}", level.name()))
+            }
+            other => of(says(other)),
+        })
+        .collect()
+}
+
+/// What became of an update, and where to read of it.
+pub fn fate(past: &Past) -> String {
+    let run = &past.run;
+    match past.fate {
+        Fate::Trying => format!("it is being tried, run {run}"),
+        Fate::Waiting => format!("it waits for people, run {run}"),
+        Fate::Merged => format!("it was merged, and people took it back, run {run}"),
+        Fate::HeldBack => format!("it breaks the tests and is held back, run {run}"),
+        Fate::Broken => format!("it breaks the tests and nothing mends it, run {run}"),
+        Fate::Closed => format!("people did not want it, run {run}"),
+        Fate::Split { .. } => format!("it goes on by itself, after run {run}"),
+        Fate::Untold => format!("it could not be told, run {run}; it is tried again a day later"),
     }
 }
 
@@ -110,12 +134,13 @@ mod tests {
 
     #[test]
     fn a_dependency_is_told_in_a_line_for_each_version_there_is() {
-        let dependency = Dependency {
+        let chalk = |outlooks: Vec<Outlook>, trouble: Option<&str>| DependencySeen {
             name: "chalk".into(),
-            requirement: "^4.1.2".into(),
             version: Some("4.1.2".into()),
-            section: "dependencies".into(),
+            outlooks,
+            trouble: trouble.map(str::to_owned),
         };
+        let never = |_: &str| None;
         let due = Outlook::Due {
             to: "5.6.2".into(),
             level: Level::Major,
@@ -125,19 +150,16 @@ mod tests {
             until: "2026-11-29T10:00:00Z".parse().expect("a time"),
         };
         assert_eq!(
-            lines(&dependency, &Ok(vec![waiting, due]), false),
+            lines(&chalk(vec![waiting, due], None), never, false),
             [
                 "chalk 4.1.2: 4.2.0 waits until 2026-11-29, being too fresh",
                 "chalk 4.1.2: 5.6.2 is due (major)"
             ]
         );
-        let current = Ok(vec![Outlook::Current]);
-        assert!(lines(&dependency, &current, false).is_empty());
-        assert_eq!(
-            lines(&dependency, &current, true),
-            ["chalk 4.1.2: up to date"]
-        );
-        let away = Err("npm: the index cannot be reached\u{1b}[2J".to_owned());
-        assert!(!lines(&dependency, &away, false)[0].contains('\u{1b}'));
+        let current = chalk(vec![Outlook::Current], None);
+        assert!(lines(&current, never, false).is_empty());
+        assert_eq!(lines(&current, never, true), ["chalk 4.1.2: up to date"]);
+        let away = chalk(vec![], Some("npm: the index cannot be reached\u{1b}[2J"));
+        assert!(!lines(&away, never, false)[0].contains('\u{1b}'));
     }
 }

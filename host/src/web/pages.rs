@@ -20,6 +20,7 @@ use super::guard::{Asked, Guard, Person, Refused, Takes};
 use super::live::Live;
 use crate::config::Config;
 use crate::outside::store::{Store, StoreError};
+use crate::stages::StageError;
 use crate::story::text;
 
 mod about;
@@ -202,6 +203,8 @@ enum Trouble {
     Refused(#[from] Refused),
     #[error("the log cannot be read: {0}")]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Updates(#[from] StageError),
     #[error("the page cannot be made: {0}")]
     Template(#[from] askama::Error),
 }
@@ -213,7 +216,9 @@ impl Trouble {
             Trouble::Refused(Refused::Name) => StatusCode::MISDIRECTED_REQUEST,
             Trouble::Refused(Refused::Elsewhere) => StatusCode::FORBIDDEN,
             Trouble::Refused(Refused::Token | Refused::Nobody) => StatusCode::UNAUTHORIZED,
-            Trouble::Store(_) | Trouble::Template(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Trouble::Store(_) | Trouble::Updates(_) | Trouble::Template(_) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
     }
 }

@@ -92,6 +92,16 @@ fn newest<'p>(past: &'p [Past], manifest: &str, step: &Step) -> Option<&'p Past>
     past.iter().filter(has_it).max_by_key(|one| one.at)
 }
 
+/// What became of this version of a dependency, where it was tried.
+pub fn tried<'p>(past: &'p [Past], manifest: &str, name: &str, to: &str) -> Option<&'p Past> {
+    let step = Step {
+        name: name.to_owned(),
+        from: String::new(),
+        to: to.to_owned(),
+    };
+    newest(past, manifest, &step)
+}
+
 /// Whether it broke the last group it moved with, so that it goes by itself.
 fn is_guilty(past: &[Past], manifest: &str, step: &Step) -> bool {
     match newest(past, manifest, step).map(|one| &one.fate) {

@@ -184,7 +184,7 @@ impl UnderWay<'_> {
             .map_err(|e| failed("writing the update to disk", &e))?;
         let change = watch::change_between(mirror, branch, tip.clone(), self.head)?;
         Ok(Change {
-            update: Some(Update {
+            update: Some(Box::new(Update {
                 ecosystem: wanted.manifest.ecosystem,
                 manifest: wanted.manifest.path.clone(),
                 group: wanted.group.clone(),
@@ -192,7 +192,7 @@ impl UnderWay<'_> {
                 unexplained: self.unexplained,
                 ceiling: wanted.ceiling,
                 at: self.at,
-            }),
+            })),
             ..change
         })
     }

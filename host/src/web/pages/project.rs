@@ -16,8 +16,11 @@ use super::overview::{state, subject};
 use super::shown::{line, time};
 use super::{Desk, Frame, Page, Trouble, Visitor, page as shown};
 use crate::config::Project;
-use crate::outside::store::{Flake, RunSummary};
+use crate::event::{DependencySeen, ManifestSeen};
+use crate::outside::store::{Flake, RunSummary, Store};
+use crate::rules::deps::plan;
 use crate::story;
+use crate::updates;
 
 const RUNS: usize = 25;
 /// Nobody leafs further; `changebus events` goes all the way.
@@ -38,9 +41,23 @@ struct ProjectPage {
     /// Numbers of the pages beside this one.
     newer: Option<usize>,
     older: Option<usize>,
+    /// None where nobody looked yet.
+    deps: Option<Deps>,
     flakes: Vec<FlakeRow>,
     variants: Vec<VariantRow>,
     chart: Option<Chart>,
+}
+
+struct Deps {
+    at: String,
+    summary: String,
+    /// Those of which there is something to say.
+    manifests: Vec<ManifestRow>,
+}
+
+struct ManifestRow {
+    name: String,
+    lines: Vec<String>,
 }
 
 struct Row {
@@ -100,6 +117,7 @@ pub async fn page(
             .await?
             .map(|tip| tip.short().to_owned()),
         sighting: sighting.as_ref().map(story::sighting_words),
+        deps: dependencies(store, &name).await?,
         newer: nth.checked_sub(1),
         older: (end < runs.len() && nth + 1 < PAGES).then_some(nth + 1),
         flakes: flakes.iter().take(FLAKES).map(flake).collect(),
@@ -108,6 +126,31 @@ pub async fn page(
         runs: runs[start..end].iter().map(row).collect(),
         name,
     })
+}
+
+/// What the daemon saw last, and what became of what was tried.
+async fn dependencies(store: &Store, project: &str) -> Result<Option<Deps>, Trouble> {
+    let Some((at, seen)) = store.dependencies_seen(project).await? else {
+        return Ok(None);
+    };
+    let past = updates::past(store, project).await?;
+    let lines_of = |manifest: &ManifestSeen| -> Vec<String> {
+        let of = |one: &DependencySeen| {
+            let tried = |to: &str| plan::tried(&past, &manifest.path, &one.name, to);
+            story::deps::lines(one, tried, false)
+        };
+        manifest.dependencies.iter().flat_map(of).collect()
+    };
+    let row = |manifest: &ManifestSeen| ManifestRow {
+        name: story::deps::manifest(manifest),
+        lines: lines_of(manifest),
+    };
+    let rows = seen.manifests.iter().map(row);
+    Ok(Some(Deps {
+        at: time(at),
+        summary: story::deps::summary(&seen),
+        manifests: rows.filter(|row| !row.lines.is_empty()).collect(),
+    }))
 }
 
 fn row(run: &RunSummary) -> Row {
