@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::config::{Deps, Ignore, Level};
 use crate::event::{Dependency, Ecosystem, Release};
 
+pub mod brings;
 pub mod plan;
 pub mod version;
 
