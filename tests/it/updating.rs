@@ -104,10 +104,19 @@ async fn an_update_that_nothing_mends_is_held_back_with_the_reason() {
     )
     .await;
     let _daemon = world.daemon();
-    ends(&world, RunStatus::Fixed).await;
+    let events = ends(&world, RunStatus::Fixed).await;
     let pinned = world.at_tip("requirements.txt");
     assert!(
         pinned.contains("# held by ChangeBus: 2.1.5 breaks test_shop"),
         "{pinned}"
     );
+    let brings = events.iter().find_map(|event| match &event.fact {
+        Fact::TournamentOpened { opening } => opening.brings.clone(),
+        _ => None,
+    });
+    let brings = brings.unwrap_or_default();
+    let gone = "markupsafe/__init__.py: soft_unicode";
+    assert!(brings.contains(gone), "{brings}");
+    let asked = format!("{:?}", world.model.requests());
+    assert!(asked.contains(gone), "the model is told too: {asked}");
 }
