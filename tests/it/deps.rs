@@ -19,6 +19,7 @@ use changebus::outside::deps::{Clients, DepsError, Files, gather, scan, unexplai
 use changebus::outside::git::Mirror;
 use changebus::outside::runner::Confinement;
 use changebus::outside::sandbox::Sandbox;
+use changebus::rules::deps::brings::brings;
 use changebus_tests::python::python_packages;
 use changebus_tests::world::{git, program, shown};
 use serde_json::json;
@@ -161,6 +162,18 @@ impl Shelf {
     async fn releases(&self, ecosystem: Ecosystem, name: &str) -> Result<Vec<Release>, DepsError> {
         let (manifest, files) = self.the_one(ecosystem).await;
         self.clients.releases(&files, &manifest, name).await
+    }
+
+    /// What people are told of an update that failed in these words.
+    async fn brings(&self, ecosystem: Ecosystem, step: &Step, words: &[&str]) -> String {
+        let (manifest, files) = self.the_one(ecosystem).await;
+        let at = |version| {
+            self.clients
+                .contents(&files, &manifest, &step.name, version)
+        };
+        let (before, after) = (at(&step.from).await.unwrap(), at(&step.to).await.unwrap());
+        let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+        brings(step, &before, &after, &words)
     }
 
     /// What an update makes is what a person's commands make of a manifest with these words in the place of others.
@@ -466,6 +479,53 @@ async fn what_does_not_run_here_is_told_as_unfit() {
     assert!(why.contains("needs Python >=3.6, <3.7"), "{why}");
 }
 
+#[track_caller]
+fn tells(told: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(told.lines().any(|one| one == *line), "{line}\n\n{told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_python_package_brings_says_that_a_name_is_gone_and_why() {
+    let shelf = Shelf::confined().file("requirements.txt", "markupsafe==2.0.1\n");
+    let step = step("markupsafe", "2.0.1", "2.1.5");
+    let told = shelf.brings(Ecosystem::Pip, &step, &["soft_unicode"]).await;
+    let lines = [
+        "-   Remove ``soft_unicode``, which was previously deprecated. Use",
+        "markupsafe/__init__.py: soft_unicode",
+        "METADATA: \"Requires-Python\": \">=3.7\" (before: \">=3.6\")",
+        "-    from ._speedups import soft_unicode",
+    ];
+    tells(&told, &lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_npm_package_brings_says_that_it_became_a_module() {
+    let shelf = Shelf::confined().file(
+        "package.json",
+        "{\"dependencies\": {\"chalk\": \"^4.1.2\"}}",
+    );
+    let step = step("chalk", "4.1.2", "5.3.0");
+    let told = shelf.brings(Ecosystem::Npm, &step, &["require"]).await;
+    tells(
+        &told,
+        &["package.json: \"type\": \"module\" (before: nothing)"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crate_brings_says_that_a_function_is_gone_and_what_took_its_place() {
+    let shelf = Shelf::confined().file(
+        "Cargo.toml",
+        "[package]\nname = \"app\"\nversion = \"0.1.0\"\n[dependencies]\ngetrandom = \"0.2\"\n",
+    );
+    let step = step("getrandom", "0.2.15", "0.3.0");
+    let told = shelf.brings(Ecosystem::Cargo, &step, &["getrandom"]).await;
+    tells(&told, &["src/lib.rs: getrandom, getrandom_uninit"]);
+    assert!(told.contains("+pub fn fill(dest: &mut [u8])"), "{told}");
+}
+
 /// A shelf for each client, at this index.
 fn at(url: &str) -> Vec<(Ecosystem, Shelf)> {
     let elsewhere = format!(
@@ -550,6 +610,18 @@ async fn a_version_that_nobody_has_is_told_in_the_clients_words() {
             "{ecosystem:?}: {told}"
         );
         assert!(told.to_string().contains(&step.name), "{told}");
+        let (manifest, files) = shelf.the_one(ecosystem).await;
+        let contents = shelf
+            .clients
+            .contents(&files, &manifest, &step.name, &step.to);
+        let told = contents.await.unwrap_err();
+        assert!(
+            matches!(
+                told,
+                DepsError::Impossible { .. } | DepsError::Absent { .. }
+            ),
+            "{ecosystem:?}: {told}"
+        );
     }
 }
 

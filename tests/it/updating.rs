@@ -431,13 +431,21 @@ async fn an_update_that_nothing_mends_is_held_back_with_the_reason() {
         says: "I do not know.",
     };
     let name = "an_update_that_nothing_mends_is_held_back_with_the_reason";
-    let (world, _) = tell(name, plot, &[RunStatus::Fixed]).await;
+    let (world, told) = tell(name, plot, &[RunStatus::Fixed]).await;
     let pinned = world.at_tip("requirements.txt");
     assert!(
         pinned.contains("# held by ChangeBus: 2.1.5 breaks test_shop"),
         "{pinned}"
     );
     assert!(pinned.contains("markupsafe==2.0.1"), "{pinned}");
+    let brings = told.events.iter().find_map(|event| match &event.fact {
+        Fact::TournamentOpened { opening } => opening.brings.clone(),
+        _ => None,
+    });
+    let gone = "markupsafe/__init__.py: soft_unicode";
+    assert!(brings.is_some_and(|brings| brings.contains(gone)));
+    let asked = format!("{:?}", world.model.requests());
+    assert!(asked.contains(gone), "the model is told too: {asked}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

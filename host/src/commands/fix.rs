@@ -19,7 +19,7 @@ use crate::event::{Oid, RunStatus};
 use crate::outside::git::{self, Mirror};
 use crate::pipeline::{self, Manner};
 use crate::rules::run::Terms;
-use crate::stages::{House, watch};
+use crate::stages::{House, tip, watch};
 use crate::story;
 
 /// Somebody is waiting: a stage that fails this often in a row is given up.
@@ -269,7 +269,7 @@ pub async fn change(
             format!("{head} has no parent; name the last good commit with --base")
         })?,
     };
-    Ok(watch::change_between(&mirror, &project.branch, base, head)?)
+    Ok(tip::change_between(&mirror, &project.branch, base, head)?)
 }
 
 fn commit(mirror: &Mirror, rev: Option<&str>) -> anyhow::Result<Option<Oid>> {

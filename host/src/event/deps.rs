@@ -201,6 +201,11 @@ pub struct Holding {
     pub tree: Oid,
 }
 
+/// No more is read of one version of a package: files, bytes of each, bytes of all.
+pub const PACKAGE_FILES: usize = 2000;
+pub const PACKAGE_FILE_BYTES: u64 = 256 << 10;
+pub const PACKAGE_BYTES: u64 = 8 << 20;
+
 /// What updating came to: the files that are other than before, by path, and every package that changed its version in the
 /// lock file, direct or not; None for a version says that it is not there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Touches: files, processes.
 //! Change here: when another ecosystem is known. How each writes is in `deps/written.rs` and `deps/lock.rs`, what its client
-//! is asked in `deps/python.rs`, `deps/npm.rs` and `deps/cargo.rs`; `docs/dependencies.md` tells all of it.
+//! is asked in `deps/python.rs`, `deps/npm.rs` and `deps/cargo.rs`, what is taken of a package in `deps/contents.rs`; `docs/dependencies.md` tells all of it.
 //!
 //! Nothing is changed in place: [`gather`] copies the manifests out of a tree, clients work on further copies, and what comes
 //! back is the contents of the files that are other than before, or an error.
@@ -14,6 +14,7 @@ use crate::outside::reading::ReadTree;
 
 mod cargo;
 mod client;
+mod contents;
 mod lock;
 mod npm;
 mod python;
@@ -26,6 +27,7 @@ mod tests;
 pub use client::Clients;
 
 use client::Room;
+use contents::CONTENTS;
 use lock::Lock;
 use requirement::Dialect;
 use written::{Source, Written};
@@ -207,6 +209,27 @@ impl Clients {
             Ecosystem::Npm => npm::releases(self, files, manifest, name).await,
             Ecosystem::Cargo => cargo::releases(self, files, manifest, name).await,
         }
+    }
+
+    /// The text files of one version of a package, by path within it. Nothing of it is built or run.
+    pub async fn contents(
+        &self,
+        files: &Files,
+        manifest: &Manifest,
+        name: &str,
+        version: &str,
+    ) -> Result<BTreeMap<String, String>, DepsError> {
+        let room = match manifest.ecosystem {
+            Ecosystem::Pip | Ecosystem::PipTools | Ecosystem::Uv | Ecosystem::Poetry => {
+                python::unpack(self, files, manifest, name, version).await?
+            }
+            Ecosystem::Npm => npm::unpack(self, files, manifest, name, version).await?,
+            Ecosystem::Cargo => cargo::unpack(self, files, manifest, name, version).await?,
+        };
+        contents::collected(&room.place(CONTENTS)).ok_or_else(|| DepsError::Failed {
+            client: "the client",
+            words: format!("it left no text of {name} {version}"),
+        })
     }
 
     /// The files in which every step is done, and all that it changes in the lock file. A requirement that admits the new

@@ -12,6 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::config::{Deps, Ignore};
 use crate::event::{Dependency, Ecosystem, Level, Outlook, Release};
 
+pub mod brings;
 pub mod plan;
 pub mod version;
 

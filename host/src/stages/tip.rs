@@ -6,12 +6,16 @@
 
 use std::time::Duration;
 
-use crate::event::{Oid, Role, TestReport};
+use crate::event::{Change, Oid, Role, TestReport};
+use crate::outside::git::Mirror;
 use crate::rules::compare;
 use crate::rules::run::Run;
 
 use super::suite::{self, Part};
 use super::{Cx, StageError, failed};
+
+/// Commits told of a change; the rest is in the repository.
+pub const COMMITS_TOLD: usize = 50;
 
 /// The tip of a branch that has moved since the change, and what its tests said.
 pub struct Moved {
@@ -52,4 +56,27 @@ pub async fn test(cx: &Cx, run: &Run, tip: Oid, part: Part<'_>) -> Result<Moved,
         .map_err(|e| failed("reading the tip", &e))?;
     let report = suite::run(cx, &tree, Some(&tip), &format!("{}-tip", run.id), part).await?;
     Ok(Moved { tip, tree, report })
+}
+
+/// The change between two commits of a mirror that already holds both.
+pub fn change_between(
+    mirror: &Mirror,
+    branch: &str,
+    base: Oid,
+    head: Oid,
+) -> Result<Change, StageError> {
+    let read = |e| failed("reading history", &e);
+    let tree = mirror.tree_of(&head).map_err(read)?;
+    let base_tree = mirror.tree_of(&base).map_err(read)?;
+    Ok(Change {
+        branch: branch.to_owned(),
+        forced: false,
+        commits: mirror.commits(&base, &head, COMMITS_TOLD).map_err(read)?,
+        paths: mirror.changed_paths(&base_tree, &tree).map_err(read)?,
+        base,
+        head,
+        tree,
+        asked: None,
+        update: None,
+    })
 }

@@ -11,6 +11,7 @@ use crate::rules::{decide, entry, pull_request, select, update};
 use super::suite::{self, Part};
 use super::{Cx, StageError, failed, tip};
 
+mod brings;
 pub mod desk;
 pub mod dossier;
 pub mod generate;
@@ -74,13 +75,14 @@ async fn field(cx: &Cx, run: &Run) -> Result<Vec<Fact>, StageError> {
         entries = vec![update::itself()];
     }
     let held_out = entry::held_out(&triage.failing, policy.hold_out);
+    let brings = brings::of(cx, run, &held_out).await;
     let (learned, of_class) = lessons::draw(cx, run, &entries, &held_out).await?;
     history.extend(of_class);
     let opening = Opening {
         entries,
         takes_back,
         holding,
-        brings: None,
+        brings,
         held_out,
         scorer: plugins.reference(PluginKind::Scorer, &policy.scorer),
         escalation: plugins.reference(PluginKind::Escalation, &policy.escalation),

@@ -10,10 +10,7 @@ use crate::event::{Asked, Change, Fact, Oid, Sighting};
 use crate::outside::git::{self, Mirror, RemoteTip};
 use crate::rules::trigger::{self, Course, Move, Trigger};
 
-use super::{House, StageError, failed, suite};
-
-/// Commits told of a change; the rest is in the repository.
-const COMMITS_TOLD: usize = 50;
+use super::{House, StageError, failed, suite, tip};
 
 /// What a look at a project's branch came to.
 #[derive(Debug)]
@@ -96,7 +93,7 @@ async fn as_it_stands(
         Look::Open(change) => change,
         Look::Tell(_) | Look::Nothing => {
             let (mirror, tip) = fetched(house, name, project).await?;
-            change_between(&mirror, &project.branch, tip.clone(), tip)?
+            tip::change_between(&mirror, &project.branch, tip.clone(), tip)?
         }
     };
     Ok(Look::Open(Change {
@@ -144,7 +141,7 @@ async fn moved(
     let tree = mirror.tree_of(&tip).map_err(read)?;
     let commits = base
         .as_ref()
-        .map(|b| mirror.commits(b, &tip, COMMITS_TOLD))
+        .map(|b| mirror.commits(b, &tip, tip::COMMITS_TOLD))
         .transpose()
         .map_err(read)?
         .unwrap_or_default();
@@ -169,7 +166,7 @@ async fn moved(
         to: &tip,
         course,
         // A list cut short may hide somebody else's commit.
-        commit_count: if commits.len() == COMMITS_TOLD {
+        commit_count: if commits.len() == tip::COMMITS_TOLD {
             usize::MAX
         } else {
             commits.len()
@@ -227,27 +224,4 @@ fn course(mirror: &Mirror, last: &Oid, tip: &Oid) -> Result<Course, git::GitErro
         return Ok(Course::Back);
     }
     Ok(Course::Rewritten(mirror.merge_base(last, tip)?))
-}
-
-/// The change between two commits of a mirror that already holds both.
-pub fn change_between(
-    mirror: &Mirror,
-    branch: &str,
-    base: Oid,
-    head: Oid,
-) -> Result<Change, StageError> {
-    let read = |e| failed("reading history", &e);
-    let tree = mirror.tree_of(&head).map_err(read)?;
-    let base_tree = mirror.tree_of(&base).map_err(read)?;
-    Ok(Change {
-        branch: branch.to_owned(),
-        forced: false,
-        commits: mirror.commits(&base, &head, COMMITS_TOLD).map_err(read)?,
-        paths: mirror.changed_paths(&base_tree, &tree).map_err(read)?,
-        base,
-        head,
-        tree,
-        asked: None,
-        update: None,
-    })
 }

@@ -21,7 +21,7 @@ use crate::rules::blind::{self, Blind};
 use crate::rules::learn::evaluation::CaseSeen;
 use crate::rules::run::Run;
 use crate::rules::trigger;
-use crate::stages::{House, suite, watch};
+use crate::stages::{House, suite, tip, watch};
 
 /// Further back than anybody looks.
 const MOST_COMMITS: usize = 200;
@@ -223,6 +223,6 @@ fn stripped(case: &Case, ground: &Ground) -> anyhow::Result<Option<(Change, Glob
     for commit in &commits {
         head = without(&commit.id, &[head], &commit.message)?;
     }
-    let change = watch::change_between(mirror, &change.branch, base, head)?;
+    let change = tip::change_between(mirror, &change.branch, base, head)?;
     Ok(Some((change, files)))
 }

@@ -9,6 +9,7 @@
 use serde::Deserialize;
 
 use super::client::{self, Room, quoted};
+use super::contents::CONTENTS;
 use super::lock::Lock;
 use super::requirement::Dialect;
 use super::written::Source;
@@ -152,34 +153,16 @@ pub(super) async fn releases(
     manifest: &Manifest,
     name: &str,
 ) -> Result<Vec<Release>, DepsError> {
-    let source = Source {
-        path: &manifest.path,
-        text: text_in(files, &manifest.path)?,
-    };
-    let written = source.read(Ecosystem::Cargo)?;
-    let registry = written
-        .iter()
-        .find(|one| one.name == name)
-        .and_then(|one| one.registry.clone());
-    let room = Room::make(clients, Ecosystem::Cargo, files)?;
-    let root = directory(manifest.lock.as_deref().unwrap_or(&manifest.path));
-    let lookout = beside(root, LOOKOUT);
-    let package =
-        "[package]\nname = \"lookout\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n";
-    room.write(&beside(&lookout, "Cargo.toml"), package.as_bytes())?;
-    room.write(&beside(&lookout, "src/lib.rs"), b"")?;
-    for (file, text) in client::cargo_settings() {
-        room.write(&beside(&lookout, &format!("home/{file}")), text.as_bytes())?;
-    }
-    let registry = registry.map(|registry| format!(" --registry {}", quoted(&registry)));
+    let lookout = Lookout::make(clients, files, manifest, name)?;
+    let room = &lookout.room;
     let line = format!(
         "rustc --version > {} && CARGO_HOME=\"$PWD/home\" cargo add --dry-run {}{}",
         quoted(&room.outlet("rustc")),
         quoted(name),
-        registry.unwrap_or_default()
+        lookout.registry
     );
-    room.run_line(&lookout, &line).await?;
-    let index = beside(&lookout, "home/registry/index");
+    room.run_line(&lookout.place, &line).await?;
+    let index = beside(&lookout.place, "home/registry/index");
     let kept = room.find(&index, &format!(".cache/{}", place(name)));
     let kept = kept.ok_or_else(|| DepsError::Failed {
         client: "cargo",
@@ -190,6 +173,69 @@ pub(super) async fn releases(
         client: "cargo",
         words: format!("its copy of the index has a format that is not known; {rustc}"),
     })
+}
+
+/// Lays a package's files out in the room. Of all that cargo can be asked, telling about a package is what unpacks it alone,
+/// without those that it needs.
+pub(super) async fn unpack<'c>(
+    clients: &'c Clients,
+    files: &Files,
+    manifest: &Manifest,
+    name: &str,
+    version: &str,
+) -> Result<Room<'c>, DepsError> {
+    let lookout = Lookout::make(clients, files, manifest, name)?;
+    let line = format!(
+        "CARGO_HOME=\"$PWD/home\" cargo info --quiet {}{} && mv home/registry/src/*/{} {}",
+        quoted(&format!("{name}@{version}")),
+        lookout.registry,
+        quoted(&format!("{name}-{version}")),
+        quoted(&lookout.room.outlet(CONTENTS))
+    );
+    lookout.room.run_line(&lookout.place, &line).await?;
+    Ok(lookout.room)
+}
+
+/// A package of ours beside the project's, with a home of cargo's that holds its settings and nothing else.
+struct Lookout<'c> {
+    room: Room<'c>,
+    place: String,
+    /// The option that names where the project has a dependency from; empty for the usual one.
+    registry: String,
+}
+
+impl Lookout<'_> {
+    fn make<'c>(
+        clients: &'c Clients,
+        files: &Files,
+        manifest: &Manifest,
+        name: &str,
+    ) -> Result<Lookout<'c>, DepsError> {
+        let source = Source {
+            path: &manifest.path,
+            text: text_in(files, &manifest.path)?,
+        };
+        let written = source.read(Ecosystem::Cargo)?;
+        let registry = written
+            .iter()
+            .find(|one| one.name == name)
+            .and_then(|one| one.registry.as_deref());
+        let registry = registry.map(|registry| format!(" --registry {}", quoted(registry)));
+        let room = Room::make(clients, Ecosystem::Cargo, files)?;
+        let root = directory(manifest.lock.as_deref().unwrap_or(&manifest.path));
+        let place = beside(root, LOOKOUT);
+        let package = "[package]\nname = \"lookout\"\nversion = \"0.0.0\"\nedition = \"2021\"\n\n[workspace]\n";
+        room.write(&beside(&place, "Cargo.toml"), package.as_bytes())?;
+        room.write(&beside(&place, "src/lib.rs"), b"")?;
+        for (file, text) in client::cargo_settings() {
+            room.write(&beside(&place, &format!("home/{file}")), text.as_bytes())?;
+        }
+        Ok(Lookout {
+            room,
+            place,
+            registry: registry.unwrap_or_default(),
+        })
+    }
 }
 
 /// Where an index keeps a package.

@@ -105,6 +105,11 @@ impl Room<'_> {
         self.seat().join(SAID).join(name).display().to_string()
     }
 
+    /// The same place, as it is seen from here.
+    pub fn place(&self, name: &str) -> PathBuf {
+        self.dir.path().join(SAID).join(name)
+    }
+
     /// For a client's own use, beside the manifests.
     pub fn aid(&self, name: &str, bytes: &[u8]) -> Result<String, DepsError> {
         self.put(&Path::new(SAID).join(name), bytes)?;
@@ -481,13 +486,14 @@ const UNBUILT: [&str; 3] = [
     "building source distributions is disabled",
     "building source distributions for",
 ];
-const ABSENT: [&str; 6] = [
+const ABSENT: [&str; 7] = [
     "e404",
     "could not be found in registry index",
     "no matching package named",
     "was not found in the package registry",
     "(from versions: none)",
     "no matching package found",
+    "` in registry `",
 ];
 const IMPOSSIBLE: [&str; 10] = [
     "eresolve",

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::client::{Room, quoted};
+use super::contents::CONTENTS;
 use super::lock::Lock;
 use super::requirement::Dialect;
 use super::{
@@ -27,6 +28,9 @@ const LOCK: [&str; 6] = [
     "--no-audit",
     "--no-fund",
 ];
+
+/// Of a package, in bytes.
+const MOST_UNPACKED: u64 = 256 << 20;
 
 /// Whether npm keeps this manifest, and in which lock file; none where another manager does.
 pub(super) fn keeper(
@@ -117,6 +121,28 @@ pub(super) async fn releases(
         _ => read("each")?,
     };
     Ok(told(&read("all")?, &each, room.said("node").trim()))
+}
+
+/// Lays a package's files out in the room. What would grow beyond all bounds is cut off, and then no archive any more.
+pub(super) async fn unpack<'c>(
+    clients: &'c Clients,
+    files: &Files,
+    manifest: &Manifest,
+    name: &str,
+    version: &str,
+) -> Result<Room<'c>, DepsError> {
+    let room = Room::make(clients, Ecosystem::Npm, files)?;
+    let (packed, contents) = (room.outlet("packed"), room.outlet(CONTENTS));
+    let (packed, contents) = (quoted(&packed), quoted(&contents));
+    let package = quoted(&format!("{name}@{version}"));
+    let line = format!(
+        "mkdir {packed} {contents} && npm pack --ignore-scripts --pack-destination {packed} -- {package} && \
+         gzip -dc {packed}/*.tgz | head -c {MOST_UNPACKED} | tar -xf - --strip-components=1 -C {contents} && \
+         chmod -R u+rwX {contents}"
+    );
+    let directory = directory(manifest.lock.as_deref().unwrap_or(&manifest.path));
+    room.run_line(directory, &line).await?;
+    Ok(room)
 }
 
 /// Times of all that ever was, and more of what is still there.

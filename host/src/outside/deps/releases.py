@@ -4,8 +4,9 @@
 # tells times, yanked versions, or those made for other interpreters.
 import json
 import sys
+from contextlib import contextmanager
 from html.parser import HTMLParser
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
 from pip._internal.commands import create_command
 from pip._vendor.packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -30,17 +31,34 @@ class Page(HTMLParser):
         if tag == "a" and said.get("href"):
             name = unquote(urlsplit(said["href"]).path.rsplit("/", 1)[-1])
             yanked = said["data-yanked"] or True if "data-yanked" in said else False
+            url, fragment = urldefrag(said["href"])
+            digest = dict([fragment.split("=", 1)]) if "=" in fragment else {}
             self.files.append(
-                {"filename": name, "requires-python": said.get("data-requires-python"), "yanked": yanked}
+                {
+                    "filename": name,
+                    "url": url,
+                    "hashes": digest,
+                    "requires-python": said.get("data-requires-python"),
+                    "yanked": yanked,
+                }
             )
+
+
+class Told(Exception):
+    """Why there is no answer."""
+
+    def __init__(self, **said):
+        self.said = said
 
 
 def files_of(answer):
     if "json" in answer.headers.get("content-type", ""):
-        return answer.json()["files"]
-    page = Page()
-    page.feed(answer.text)
-    return page.files
+        files = answer.json()["files"]
+    else:
+        page = Page()
+        page.feed(answer.text)
+        files = page.files
+    return [{**file, "url": urljoin(answer.url, file["url"])} for file in files]
 
 
 def version_and_tags(name, file):
@@ -87,27 +105,46 @@ def releases(name, files):
         yield of_it
 
 
-def main(name, pip_options):
+@contextmanager
+def pip(name, pip_options):
+    """pip's own session, and the indexes that it is set up for."""
     command = create_command("download")
     options, _ = command.parse_args(["--no-input", *pip_options, name])
-    name, files, absent = canonicalize_name(name), [], []
     indexes = [] if options.no_index else [options.index_url, *options.extra_index_urls]
     with command.main_context():
-        session = command.get_default_session(options)
-        for index in indexes:
-            try:
-                answer = session.get("%s/%s/" % (index.rstrip("/"), name), headers={"Accept": ACCEPT})
-            except Exception as error:
-                return {"away": str(error)}
-            if answer.status_code == 404:
-                absent.append(index)
-            elif answer.status_code != 200:
-                return {"refused": "the index answers %d %s" % (answer.status_code, answer.reason)}
-            else:
-                files += files_of(answer)
+        yield command.get_default_session(options), indexes
+
+
+def files_at(indexes, session, name):
+    files = []
+    for index in indexes:
+        try:
+            answer = session.get("%s/%s/" % (index.rstrip("/"), name), headers={"Accept": ACCEPT})
+        except Exception as error:
+            raise Told(away=str(error))
+        if answer.status_code == 404:
+            continue
+        if answer.status_code != 200:
+            raise Told(refused="the index answers %d %s" % (answer.status_code, answer.reason))
+        files += files_of(answer)
     if not files:
-        return {"absent": name}
-    return {"releases": list(releases(name, files))}
+        raise Told(absent=name)
+    return files
 
 
-print(json.dumps(main(sys.argv[1], sys.argv[2:])))
+def tell(work, *words):
+    try:
+        said = work(*words)
+    except Told as told:
+        said = told.said
+    print(json.dumps(said))
+
+
+def main(name, *pip_options):
+    name = canonicalize_name(name)
+    with pip(name, pip_options) as (session, indexes):
+        return {"releases": list(releases(name, files_at(indexes, session, name)))}
+
+
+if __name__ == "__main__":
+    tell(main, *sys.argv[1:])

@@ -14,7 +14,7 @@ use crate::outside::git::Mirror;
 use crate::rules::deps::plan::Wanted;
 use crate::rules::message;
 
-use crate::stages::{StageError, failed, watch};
+use crate::stages::{StageError, failed, tip};
 
 /// Patches beyond this are not kept with the facts.
 const PATCH_KEPT: usize = 1 << 20;
@@ -182,7 +182,7 @@ impl UnderWay<'_> {
         mirror
             .sync()
             .map_err(|e| failed("writing the update to disk", &e))?;
-        let change = watch::change_between(mirror, branch, tip.clone(), self.head)?;
+        let change = tip::change_between(mirror, branch, tip.clone(), self.head)?;
         Ok(Change {
             update: Some(Box::new(Update {
                 ecosystem: wanted.manifest.ecosystem,
