@@ -300,6 +300,38 @@ fn the_documents_name_files_that_exist() {
     complain(problems);
 }
 
+/// A promise is worth the test that would fail if it were broken.
+#[test]
+fn every_promise_about_security_names_a_test_that_there_is() {
+    let text = std::fs::read_to_string(root().join("docs/security.md"));
+    let text = text.unwrap_or_else(|e| panic!("docs/security.md: {e}"));
+    let mut files = vec![];
+    for under in ["host/src", "tests/it"] {
+        collect(&root().join(under), &mut files);
+    }
+    let all: String = files
+        .iter()
+        .map(|path| std::fs::read_to_string(path).unwrap_or_default())
+        .collect();
+    let promises = text.lines().filter(|line| line.starts_with("| "));
+    let mut problems = vec![];
+    for promise in promises.filter(|line| !line.starts_with("| promise |")) {
+        let (_, stories) = promise[1..].split_once('|').unwrap_or_default();
+        let stories: Vec<&str> = stories.split('`').skip(1).step_by(2).collect();
+        if stories.is_empty() {
+            problems.push(format!(
+                "docs/security.md: no test stands behind: {promise}"
+            ));
+        }
+        for story in stories {
+            if !all.contains(&format!("fn {story}(")) {
+                problems.push(format!("docs/security.md: there is no test `{story}`"));
+            }
+        }
+    }
+    complain(problems);
+}
+
 fn looks_like_a_path(word: &str) -> bool {
     let known = [".rs", ".md", ".toml", ".wit"]
         .iter()

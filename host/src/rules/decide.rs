@@ -126,12 +126,7 @@ fn objections_to_merging(grounds: &Grounds<'_>, leader: &Placed, policy: &Policy
         .iter()
         .map(|o| o.because.clone())
         .collect();
-    if grounds.trial.is_none_or(|t| !gates::knows_single_tests(t)) {
-        against.push("there is no report of single tests, only an exit code".into());
-    }
-    if grounds.trial.is_some_and(|trial| trial.unsandboxed) {
-        against.push("its tests ran without a sandbox (sandbox.off)".into());
-    }
+    against.extend(doubts(grounds.trial));
     let score = leader.score.unwrap_or(0.0);
     if score < policy.merge_threshold {
         against.push(format!(
@@ -152,6 +147,21 @@ fn objections_to_merging(grounds: &Grounds<'_>, leader: &Placed, policy: &Policy
         against.push(format!("the scorer gave no usable answer: {failure}"));
     }
     against
+}
+
+/// Why a trial does not suffice for a merge, whatever came of it.
+pub(super) fn doubts(trial: Option<&Trial>) -> Vec<String> {
+    let names_tests = trial.is_some_and(gates::knows_single_tests);
+    let unsandboxed = trial.is_some_and(|trial| trial.unsandboxed);
+    let doubts = [
+        (
+            !names_tests,
+            "there is no report of single tests, only an exit code",
+        ),
+        (unsandboxed, "its tests ran without a sandbox (sandbox.off)"),
+    ];
+    let raised = doubts.iter().filter(|(raised, _)| *raised);
+    raised.map(|(_, doubt)| (*doubt).to_owned()).collect()
 }
 
 /// No advice, a failure, or advice about somebody else counts as `human`.

@@ -6,9 +6,8 @@
 
 use std::collections::BTreeSet;
 
-use super::decide::Grounds;
+use super::decide::{self, Grounds};
 use super::deps::plan::{Fate, Past};
-use super::gates;
 use super::rank::{self, Placed};
 use super::run::Run;
 use crate::config::{Policy, Variant};
@@ -77,12 +76,7 @@ pub fn decide(grounds: &Grounds<'_>, leader: &Placed, update: &Update, policy: &
         .iter()
         .map(|o| o.because.clone())
         .collect();
-    if grounds.trial.is_none_or(|t| !gates::knows_single_tests(t)) {
-        reasons.push("there is no report of single tests, only an exit code".into());
-    }
-    if grounds.trial.is_some_and(|trial| trial.unsandboxed) {
-        reasons.push("its tests ran without a sandbox (sandbox.off)".into());
-    }
+    reasons.extend(decide::doubts(grounds.trial));
     let wanted = match reasons.is_empty() {
         true => Action::Merge,
         false => Action::Human,

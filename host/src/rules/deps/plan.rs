@@ -66,15 +66,8 @@ pub enum Fate {
     Untold,
 }
 
-/// What stands between a due step and its beginning.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Held {
-    pub run: RunId,
-    pub fate: Fate,
-}
-
 /// The newest run of this very step, unless it says nothing against another one.
-pub fn held<'p>(past: &'p [Past], manifest: &str, step: &Step, now: Timestamp) -> Option<&'p Past> {
+fn held<'p>(past: &'p [Past], manifest: &str, step: &Step, now: Timestamp) -> Option<&'p Past> {
     let newest = newest(past, manifest, step)?;
     let over = match newest.fate {
         Fate::Untold => newest.at.checked_add(AGAIN_AFTER).is_ok_and(|at| at <= now),

@@ -363,6 +363,7 @@ fn a_verdict_for_people_approves_nothing() {
 }
 
 mod race;
+mod update;
 
 /// Runs of the whole suite: tree and round.
 fn whole(legs: &[(&str, u32)]) -> Next {
