@@ -22,6 +22,8 @@ pub struct Args {
 
 /// Runs told of for each project.
 const RUNS: usize = 3;
+/// For the last one that says how the branch stands.
+const LOOKED_THROUGH: usize = 12;
 
 pub async fn run(config: &Config, args: &Args) -> anyhow::Result<ExitCode> {
     let store = log(config)?;
@@ -76,13 +78,15 @@ async fn lines(
         store.last_tip(name).await?,
         store.last_sighting(name).await?,
     );
+    let newest = store.runs(Some(name), LOOKED_THROUGH).await?;
+    let mut about_the_branch = newest.iter().filter(|run| run.is_about_the_branch());
     let project = ProjectStatus {
         name,
         branch,
         tip: tip.as_ref(),
         sighting: sighting.as_ref(),
         open_runs: runs.iter().filter(|r| r.closed.is_none()).count(),
-        last: runs.iter().find_map(|r| r.closed),
+        last: about_the_branch.find_map(|run| run.closed),
     };
     println!("{}", story::project_line(&project, look));
     for run in runs {

@@ -186,6 +186,14 @@ pub struct RunSummary {
     pub change: Change,
 }
 
+impl RunSummary {
+    /// Whether it says how the branch stands: no remote has what an update would do, and of what was opened in vain another
+    /// run tells.
+    pub fn is_about_the_branch(&self) -> bool {
+        self.change.update.is_none() && self.closed != Some(RunStatus::InVain)
+    }
+}
+
 /// What `verify` vouches for. The head is worth keeping elsewhere: a log cut short verifies too.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {

@@ -24,7 +24,7 @@ use crate::rules::budget;
 use crate::story::{self, Story, Words};
 
 /// Of a project, the runs that tell how it stands.
-const RUNS: usize = 5;
+const RUNS: usize = 12;
 /// Of those that wait, how many are told of here.
 const WAITING: usize = 20;
 /// Seconds after which it is made again though nothing happened: a day ends, and files come and go.
@@ -178,8 +178,7 @@ pub async fn cases(store: &Store, waiting: &[Waiting]) -> Result<Vec<Case>, Stor
 
 async fn standing(desk: &Desk, name: &str) -> Result<Standing, StoreError> {
     let runs = desk.store.runs(Some(name), RUNS).await?;
-    let counts = |run: &&RunSummary| run.closed != Some(RunStatus::InVain);
-    let last = runs.iter().find(counts);
+    let last = runs.iter().find(|run| run.is_about_the_branch());
     let configured = desk.settings.projects.get(name);
     Ok(Standing {
         name: name.to_owned(),
@@ -200,11 +199,17 @@ async fn standing(desk: &Desk, name: &str) -> Result<Standing, StoreError> {
     })
 }
 
-/// How a branch stands by its last run.
+/// How a run ended, in one colour.
 pub fn state(closed: Option<RunStatus>) -> &'static str {
     match closed {
         None => "open",
-        Some(RunStatus::Green | RunStatus::Flaky | RunStatus::Fixed) => "green",
+        Some(
+            RunStatus::Green
+            | RunStatus::Flaky
+            | RunStatus::Fixed
+            | RunStatus::Updated
+            | RunStatus::Split,
+        ) => "green",
         Some(_) => "red",
     }
 }
