@@ -180,11 +180,7 @@ async fn look(
     state(store, &name, plan::stated(&tip, &seen)).await?;
     let past = past(store, &name).await?;
     let wanted = plan::plan(&seen, &past, &project.deps, now);
-    let mut possible = wanted.into_iter().filter(|wanted| {
-        let steps = (wanted.manifest.path.clone(), wanted.steps.clone());
-        !impossible.contains(&steps)
-    });
-    let Some(wanted) = possible.next() else {
+    let Some(wanted) = plan::possible(wanted, &impossible) else {
         return Ok(Made::Nothing);
     };
     let place = make::Place {

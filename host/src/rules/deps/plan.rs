@@ -118,6 +118,28 @@ pub fn plan(seen: &[Seen], past: &[Past], policy: &Deps, now: Timestamp) -> Vec<
     wanted.into_iter().map(|(_, one)| one).take(room).collect()
 }
 
+/// The first that was not found impossible; what cannot be made together is made one by one. `impossible`: by manifest.
+pub fn possible(wanted: Vec<Wanted>, impossible: &BTreeSet<(String, Vec<Step>)>) -> Option<Wanted> {
+    let is_possible = |one: &Wanted| {
+        let made = (one.manifest.path.clone(), one.steps.clone());
+        !impossible.contains(&made)
+    };
+    let each = wanted.into_iter().flat_map(|one| match is_possible(&one) {
+        true => vec![one],
+        false => apart(&one),
+    });
+    each.into_iter().find(is_possible)
+}
+
+fn apart(wanted: &Wanted) -> Vec<Wanted> {
+    let alone = |step: &Step| Wanted {
+        group: None,
+        steps: vec![step.clone()],
+        ..wanted.clone()
+    };
+    wanted.steps.iter().map(alone).collect()
+}
+
 fn of_manifest(seen: &Seen, past: &[Past], policy: &Deps, now: Timestamp) -> Vec<(Level, Wanted)> {
     let manifest = &seen.manifest;
     let mut grouped: BTreeMap<&str, Vec<(Level, Step)>> = BTreeMap::new();

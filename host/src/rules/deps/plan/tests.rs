@@ -167,6 +167,33 @@ fn what_moves_together_is_begun_together_until_one_of_them_is_found_guilty() {
 }
 
 #[test]
+fn what_cannot_be_made_together_is_made_one_by_one() {
+    let mut policy = Deps::default();
+    let group = Group {
+        packages: vec!["*".into()],
+        levels: vec![Level::Minor],
+    };
+    policy.groups.insert("all".into(), group);
+    let minor = || vec![due("1.4.0", Level::Minor)];
+    let wanted = plan(
+        &seen(&[("left", minor()), ("right", minor())]),
+        &[],
+        &policy,
+        now(),
+    );
+    let name_of = |wanted: Option<Wanted>| wanted.map(|one| (one.group, one.steps[0].name.clone()));
+    let steps_of = |one: &Wanted| (one.manifest.path.clone(), one.steps.clone());
+    let mut impossible = BTreeSet::from([steps_of(&wanted[0])]);
+    let first = possible(wanted.clone(), &impossible).expect("one by one");
+    assert_eq!(name_of(Some(first.clone())), Some((None, "left".into())));
+    impossible.insert(steps_of(&first));
+    let second = possible(wanted.clone(), &impossible);
+    assert_eq!(name_of(second.clone()), Some((None, "right".into())));
+    impossible.extend(second.as_ref().map(steps_of));
+    assert_eq!(possible(wanted, &impossible), None);
+}
+
+#[test]
 fn no_more_are_begun_than_people_can_look_at_or_an_hour_has_room_for() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let each: Vec<_> = names
