@@ -197,16 +197,20 @@ impl World {
     /// Setups install with the settings that this machine has for its package indexes, as an operator would write them into
     /// the project.
     pub fn with_the_machines_indexes(&mut self) -> &mut World {
-        let of_a_client = |name: &str| {
-            let prefixes = ["PIP_", "NPM_CONFIG_", "npm_config_", "CARGO_", "SSL_CERT_"];
-            prefixes.iter().any(|prefix| name.starts_with(prefix))
-        };
-        // What cargo tells of the build of these stories is not about indexes.
-        let of_this_build =
-            |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        // Of cargo's own variables most are about the build of these stories, its home among them.
+        let about_indexes = [
+            "PIP_",
+            "NPM_CONFIG_",
+            "npm_config_",
+            "CARGO_REGISTRIES_",
+            "CARGO_SOURCE_",
+            "CARGO_HTTP_",
+            "CARGO_NET_",
+            "SSL_CERT_",
+        ];
         let mut read = shown();
         for (name, value) in std::env::vars() {
-            if of_a_client(&name) && !of_this_build(&name) {
+            if about_indexes.iter().any(|prefix| name.starts_with(prefix)) {
                 if Path::new(&value).is_absolute() && Path::new(&value).exists() {
                     read.push(PathBuf::from(&value));
                 }
