@@ -45,6 +45,9 @@ pub mod tournament;
 pub mod triage;
 pub mod watch;
 
+/// Patches beyond this are not kept with the facts, in bytes.
+const PATCH_KEPT: usize = 1 << 20;
+
 /// What all runs of this host share.
 pub struct House {
     pub settings: Config,

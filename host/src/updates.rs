@@ -177,7 +177,15 @@ async fn look(
     let clients = deps::clients(&house, &project)?;
     let now = Timestamp::now();
     let seen = deps::look(&mirror, &tip, &project, &clients, &releases, now).await?;
-    state(store, &name, plan::stated(&tip, &seen)).await?;
+    let mut stated = plan::stated(&tip, &seen);
+    for one in stated
+        .manifests
+        .iter_mut()
+        .flat_map(|m| &mut m.dependencies)
+    {
+        one.trouble = one.trouble.as_deref().map(|t| house.redactor.clean(t));
+    }
+    state(store, &name, stated).await?;
     let past = past(store, &name).await?;
     let wanted = plan::plan(&seen, &past, &project.deps, now);
     let Some(wanted) = plan::possible(wanted, &impossible) else {

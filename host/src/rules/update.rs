@@ -12,8 +12,8 @@ use super::rank::{self, Placed};
 use super::run::Run;
 use crate::config::{Policy, Variant};
 use crate::event::{
-    Action, Bisection, Delivery, Entry, Finding, FixFate, PluginRef, Ruling, RunStatus, Step,
-    TestReport, Triage, Update, Verdict,
+    Action, Bisection, Delivery, Entry, Finding, FixFate, Move, Opening, PluginRef, Ruling,
+    RunStatus, Step, TestReport, Triage, Update, Verdict,
 };
 
 /// What the update itself enters as, where nothing has to be mended for it. No configuration can call a variant so.
@@ -63,7 +63,7 @@ pub fn is_harmless(triage: &Triage) -> bool {
 /// The steps that are to blame for what a group broke; empty where it cannot be told.
 pub fn guilty<'u>(update: &'u Update, bisection: &Bisection) -> Vec<&'u Step> {
     let culprit = bisection.culprit();
-    let of = |one: &&'u crate::event::Move| Some(&one.commit) == culprit;
+    let of = |one: &&'u Move| Some(&one.commit) == culprit;
     let guilty = update.moves.iter().find(of);
     guilty.map_or(vec![], |one| one.steps.iter().collect())
 }
@@ -138,8 +138,7 @@ fn fate(run: &Run, update: &Update, outcome: Option<FixFate>) -> Fate {
     }
     let verdict = run.verdict.as_ref();
     let winner = verdict.and_then(|verdict| verdict.winner.as_deref());
-    let is_resort =
-        |opening: &crate::event::Opening| winner.is_some_and(|w| opening.is_last_resort(w));
+    let is_resort = |opening: &Opening| winner.is_some_and(|w| opening.is_last_resort(w));
     let held_back = run.opening.as_ref().is_some_and(is_resort);
     let landed = matches!(run.delivery, Some(Delivery::Merged { .. })) || outcome.is_some();
     match run.closed {

@@ -14,10 +14,7 @@ use crate::outside::git::Mirror;
 use crate::rules::deps::plan::Wanted;
 use crate::rules::message;
 
-use crate::stages::{StageError, failed, tip};
-
-/// Patches beyond this are not kept with the facts.
-const PATCH_KEPT: usize = 1 << 20;
+use crate::stages::{PATCH_KEPT, StageError, failed, tip};
 
 /// Where an update is made, and by whom.
 pub struct Place<'p> {

@@ -8,7 +8,7 @@ use crate::outside::git::PatchError;
 use crate::rules::gates;
 use crate::rules::run::Run;
 
-use crate::stages::{Cx, StageError, failed, restore};
+use crate::stages::{Cx, PATCH_KEPT, StageError, failed, restore};
 
 /// What a strategy proposed, as it left the guest.
 pub struct Proposal {
@@ -17,9 +17,6 @@ pub struct Proposal {
     pub confidence: f64,
     pub notes: Vec<(String, String)>,
 }
-
-/// Patches beyond this are kept as a tree only.
-const PATCH_KEPT: usize = 1 << 20;
 
 /// The inner error says, for people, why the proposal is no change to this tree.
 pub async fn candidate(
